@@ -1,0 +1,49 @@
+"""The cut: how an objective's input is taken from the operator's maps."""
+
+import torch
+from torch import Tensor, nn
+
+from raytrain.config.cuts import PatchesConfig
+
+EPSILON = 1e-5
+"""added to a patch's deviation; far below one grey level in 0..1"""
+
+
+class Patches(nn.Module):
+    """Overlapping square patches: f32[B, C, H, W] -> f32[R, B, Q, C, p, p], rows first.
+
+    R rows from top to bottom are the sequence that is predicted, Q columns go along. What is left over on the
+    right and at the bottom is dropped. A row's patches of all samples lie together: slices of rows are
+    contiguous.
+    """
+
+    def __init__(self, config: PatchesConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the patches, contiguous and never a view of the maps.
+
+        Raises: ValueError for maps without room for one patch, or that are no floats [B, C, H, W].
+        """
+        size, stride = self.config.size_px, self.config.stride_px
+        if maps.ndim != 4 or not maps.is_floating_point() or min(maps.shape[2:]) < size:
+            raise ValueError(
+                f"Patches takes float maps [B, C, H, W] of at least {size} x {size} px (cut.size_px); got "
+                f"{str(maps.dtype).removeprefix('torch.')}{list(maps.shape)}"
+            )
+        windows = maps.unfold(2, size, stride).unfold(3, size, stride)
+        patches = windows.permute(2, 0, 3, 1, 4, 5).clone(memory_format=torch.contiguous_format)
+        return normalize_patches(patches) if self.config.normalize == "patch" else patches
+
+
+def normalize_patches(patches: Tensor) -> Tensor:
+    """Shift and scale each patch and channel [..., p, p] to mean 0, deviation 1, in place; flat ones to 0.
+
+    The corner pixel is subtracted first: a flat patch is then 0 exactly, where the rounding of its mean would
+    otherwise be blown up by the small divisor.
+    """
+    patches -= patches[..., :1, :1].clone()
+    patches -= patches.mean(dim=(-2, -1), keepdim=True)
+    deviation = patches.square().mean(dim=(-2, -1), keepdim=True).sqrt_()
+    return patches.div_(deviation.add_(EPSILON))

@@ -1,0 +1,103 @@
+"""Open every sample once: its bytes, checksum, size and pixels, or why it is bad."""
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.decode import checksum, decode_payload, read_payload
+from pipelines.decode.image import fit_canvas, open_image
+from pipelines.manifest import Manifest
+from pipelines.quarantine import BadSample
+from pipelines.sources.shapes import SCHEME, draw_shape
+from pipelines.storage import Storage, count_opened
+from raytrain.config.data import DataConfig
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What one sample turned out to be."""
+
+    row: int
+    payload: bytes = b""
+    checksum: str = ""
+    width: int = 0
+    height: int = 0
+    image: NDArray[np.uint8] | None = None
+    """u8[3, canvas, canvas]"""
+    reason: str = ""
+    """why the sample is bad; empty: it is good"""
+
+
+def examine_rows(
+    manifest: Manifest, rows: Iterable[int], *, storage: Storage, config: DataConfig
+) -> Iterator[Examined]:
+    """Yield every row's sample in order, read and decoded by `data.decode_tasks` threads.
+
+    Raises:
+        StorageError: storage failed for longer than the retries.
+    """
+
+    def examine(row: int) -> Examined:
+        return _examine(manifest, row, storage, config)
+
+    return _map_ordered(examine, rows, workers=config.decode_tasks)
+
+
+def _examine(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
+    uri = manifest.table["uri"][row].as_py()
+    try:
+        if uri.startswith(SCHEME):
+            return _examine_generated(row, uri, config)
+        payload = read_payload(manifest, row, storage)
+        if manifest.payload == "uint8":
+            width = height = manifest.canvas_px
+        else:
+            width, height = open_image(payload, max_pixels=config.max_pixels).size
+        image = decode_payload(payload, manifest, config)
+    except BadSample as bad:
+        return Examined(row=row, reason=bad.reason)
+    return Examined(
+        row=row, payload=payload, checksum=checksum(payload), width=width, height=height, image=image
+    )
+
+
+def _examine_generated(row: int, uri: str, config: DataConfig) -> Examined:
+    count_opened()
+    image = draw_shape(uri)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
+    payload = file.getvalue()
+    return Examined(
+        row=row,
+        payload=payload,
+        checksum=checksum(payload),
+        width=image.shape[2],
+        height=image.shape[1],
+        image=fit_canvas(image, canvas_px=config.canvas_px, fit=config.fit),
+    )
+
+
+def _map_ordered(function: Callable[[S], T], items: Iterable[S], *, workers: int) -> Iterator[T]:
+    """Map in threads and in order, never more than a few results ahead of the reader."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

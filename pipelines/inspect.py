@@ -1,0 +1,211 @@
+"""`raytrain inspect`: what a data set holds, what is broken in it, and what leaks between its splits."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.examine import Examined, examine_rows
+from pipelines.manifest import SPLITS, Manifest
+from pipelines.quarantine import QuarantineEntry
+from pipelines.sources import open_manifest, open_storage
+from raytrain.config.data import DataConfig
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCount:
+    """How much one split holds."""
+
+    samples: int
+    groups: int
+    by_class: tuple[int, ...]
+    """samples of each class, in the order of `classes`"""
+    unlabelled: int
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Samples whose bytes are equal."""
+
+    keys: tuple[str, ...]
+    splits: tuple[str, ...]
+    """the distinct splits they lie in; more than one is a leak unless all of them are for training"""
+
+    @property
+    def leaks(self) -> bool:
+        """Return whether the samples stand on both sides of a split."""
+        return len({"train" if split == "pretrain" else split for split in self.splits}) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectReport:
+    """What `inspect` found."""
+
+    root: str
+    manifest_hash: str
+    classes: tuple[str, ...]
+    num_samples: int
+    num_bytes: int
+    splits: dict[str, SplitCount]
+    smallest: Size
+    """width and height in pixels of the image with the fewest pixels"""
+    median: Size
+    """median width and median height"""
+    largest: Size
+    sizes: tuple[tuple[Size, int], ...]
+    """the most frequent sizes with their counts"""
+    bad: tuple[QuarantineEntry, ...]
+    duplicates: tuple[Duplicate, ...]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report as text."""
+        yield f"data       {self.root}"
+        size = f"{self.num_bytes / 2**20:.1f} MiB"
+        yield f"samples    {self.num_samples} of {len(self.classes)} classes, {size}"
+        for name, count in self.splits.items():
+            per_class = (
+                f"{min(count.by_class)}..{max(count.by_class)} a class" if count.by_class else "no classes"
+            )
+            unlabelled = f", {count.unlabelled} unlabelled" if count.unlabelled else ""
+            yield f"{name:<10} {count.samples} samples, {count.groups} groups, {per_class}{unlabelled}"
+        sizes = (self.smallest, self.median, self.largest)
+        yield "sizes      " + ", ".join(
+            f"{name} {width} x {height}"
+            for name, (width, height) in zip(("smallest", "median", "largest"), sizes, strict=True)
+        )
+        yield f"bad        {len(self.bad)}"
+        for entry in self.bad[:20]:
+            yield f"           {entry.key}: {entry.reason}"
+        if len(self.bad) > 20:
+            yield f"           and {len(self.bad) - 20} more"
+        yield f"duplicates {len(self.duplicates)} sets of equal files"
+        for warning in self.warnings:
+            yield f"WARNING    {warning}"
+
+
+def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> InspectReport:
+    """Open every sample once and say what the data set holds.
+
+    progress: called with (samples done, samples in all).
+
+    Raises:
+        ConfigError: the settings do not fit the data.
+        DataError: no usable data.
+        StorageError: storage failed for longer than the retries.
+    """
+    manifest = open_manifest(config)
+    storage = open_storage(manifest.root, config)
+    bad: list[QuarantineEntry] = []
+    sizes: Counter[Size] = Counter()
+    by_checksum: dict[str, list[int]] = {}
+    num_bytes = 0
+    for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
+        if sample.reason:
+            bad.append(_entry(manifest, sample))
+        else:
+            sizes[sample.width, sample.height] += 1
+            by_checksum.setdefault(sample.checksum, []).append(sample.row)
+            num_bytes += len(sample.payload)
+        if progress:
+            progress(sample.row + 1, len(manifest))
+    splits = _count_splits(manifest)
+    duplicates = _duplicates(manifest, by_checksum)
+    smallest, median, largest = _summary(sizes)
+    return InspectReport(
+        root=manifest.root,
+        manifest_hash=manifest.hash,
+        classes=manifest.classes,
+        num_samples=len(manifest),
+        num_bytes=num_bytes,
+        splits=splits,
+        smallest=smallest,
+        median=median,
+        largest=largest,
+        sizes=tuple(sizes.most_common(10)),
+        bad=tuple(bad),
+        duplicates=duplicates,
+        warnings=tuple(_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad))),
+    )
+
+
+def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
+    return QuarantineEntry(
+        manifest.keys[sample.row], manifest.table["uri"][sample.row].as_py(), sample.reason
+    )
+
+
+def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:
+    names = manifest.table["split"].to_numpy()
+    counts = {}
+    for split in SPLITS:
+        rows = np.flatnonzero(names == split)
+        if len(rows) == 0:
+            continue
+        labels = manifest.labels[rows]
+        counts[split] = SplitCount(
+            samples=len(rows),
+            groups=len(np.unique(manifest.group_ids[rows])),
+            by_class=tuple(np.bincount(labels[labels >= 0], minlength=len(manifest.classes)).tolist()),
+            unlabelled=int((labels < 0).sum()),
+        )
+    return counts
+
+
+def _duplicates(manifest: Manifest, by_checksum: dict[str, list[int]]) -> tuple[Duplicate, ...]:
+    names = manifest.table["split"].to_pylist()
+    return tuple(
+        Duplicate(tuple(manifest.keys[row] for row in rows), tuple(sorted({names[row] for row in rows})))
+        for rows in by_checksum.values()
+        if len(rows) > 1
+    )
+
+
+def _summary(sizes: Counter[Size]) -> tuple[Size, Size, Size]:
+    if not sizes:
+        return (0, 0), (0, 0), (0, 0)
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    widths, heights = (np.repeat([size[axis] for size in sizes], list(sizes.values())) for axis in (0, 1))
+    return by_area[0], (int(np.median(widths)), int(np.median(heights))), by_area[-1]
+
+
+def _warnings(
+    manifest: Manifest,
+    config: DataConfig,
+    *,
+    splits: dict[str, SplitCount],
+    duplicates: tuple[Duplicate, ...],
+    num_bad: int,
+) -> Iterator[str]:
+    leaks = [duplicate for duplicate in duplicates if duplicate.leaks]
+    if leaks:
+        keys = " = ".join(leaks[0].keys[:3])
+        yield f"{len(leaks)} sets of equal files lie in more than one split, e.g. {keys}: a leak"
+    yield from _group_leaks(manifest)
+    for split in ("train", "test"):
+        if split not in splits:
+            yield f"no samples in the {split} split"
+        elif manifest.classes and 0 in splits[split].by_class:
+            missing = [
+                name
+                for name, count in zip(manifest.classes, splits[split].by_class, strict=True)
+                if not count
+            ]
+            yield f"{len(missing)} classes have no {split} samples, e.g. {missing[0]}"
+    if num_bad > config.quarantine_budget * len(manifest):
+        budget = f"data.quarantine_budget {config.quarantine_budget:g}"
+        yield f"{num_bad} bad samples are more than {budget} allows"
+
+
+def _group_leaks(manifest: Manifest) -> Iterator[str]:
+    seen: dict[str, set[str]] = {}
+    for group, split in zip(
+        manifest.table["group"].to_pylist(), manifest.table["split"].to_pylist(), strict=True
+    ):
+        seen.setdefault(group, set()).add("train" if split == "pretrain" else split)
+    divided = sorted(group for group, names in seen.items() if len(names) > 1)
+    if divided:
+        yield f"{len(divided)} groups lie in more than one split, e.g. {divided[0]}: a leak"

@@ -1,0 +1,228 @@
+"""The manifest: one row a sample, everything that is known of the data without opening it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.quarantine import BadSample
+from pipelines.randomness import hash_keys
+from pipelines.storage import Storage
+from raytrain.errors import DataError
+
+Int64s = NDArray[np.int64]
+
+MANIFEST_FILE = "manifest.parquet"
+SPLITS = ("train", "pretrain", "select", "test")
+RUN_SPLITS = {
+    "pretrain": ("train", "pretrain"),
+    "probe_train": ("train",),
+    "select": ("select",),
+    "test": ("test",),
+}
+"""which manifest splits feed each split of a run"""
+
+_COLUMNS = {
+    "key": pa.string(),
+    "uri": pa.string(),
+    "offset": pa.int64(),
+    "bytes": pa.int64(),
+    "checksum": pa.string(),
+    "label": pa.int64(),
+    "split": pa.string(),
+    "group": pa.string(),
+}
+_HASHED = ("key", "bytes", "checksum", "label", "split", "group")
+_METADATA = b"raytrain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A data set's samples; see `table_from_columns` for the columns."""
+
+    table: pa.Table
+    root: str
+    """folder or URI that each `uri` is relative to"""
+    classes: tuple[str, ...] = ()
+    modality: str = "image"
+    payload: str = "encoded"
+    """encoded: files as they were; uint8: raw u8[3, canvas, canvas]"""
+    canvas_px: int = 0
+    """side of uint8 payloads"""
+    fit: str = ""
+    """how uint8 payloads were brought to the canvas"""
+    request: str = ""
+    """what `prepare` was asked for; empty: not prepared"""
+
+    def __post_init__(self) -> None:
+        missing = [name for name in _COLUMNS if name not in self.table.column_names]
+        if missing:
+            raise DataError(
+                f"{self.root}: the manifest lacks the columns {', '.join(missing)}; prepare it again"
+            )
+        # One piece a column: rows are looked up one by one.
+        object.__setattr__(self, "table", self.table.combine_chunks())
+        unknown = set(self.table["split"].unique().to_pylist()) - set(SPLITS)
+        if unknown:
+            raise DataError(
+                f"{self.root}: unknown split {min(unknown)!r} in the manifest; known: {', '.join(SPLITS)}"
+            )
+        counts = self.table["key"].value_counts()
+        if len(counts) < len(self):
+            key = next(item["values"] for item in counts.to_pylist() if item["counts"] > 1)
+            raise DataError(
+                f"{self.root}: {len(self) - len(counts)} duplicate keys in the manifest, e.g. {key!r}; "
+                "every sample needs a key of its own"
+            )
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the list of keys, which the table holds more compactly."""
+        return {name: value for name, value in self.__dict__.items() if name != "keys"}
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """Names of the factor columns, in their order."""
+        return tuple(name for name in self.table.column_names if name not in _COLUMNS)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Every sample's key."""
+        keys: list[str] = self.table["key"].to_pylist()
+        return keys
+
+    @cached_property
+    def key_hashes(self) -> NDArray[np.uint64]:
+        """64-bit hash of every key, u64[N]."""
+        return hash_keys(self.keys)
+
+    @cached_property
+    def labels(self) -> Int64s:
+        """Class number of every sample, i64[N]; -1: none."""
+        return np.asarray(self.table["label"].to_numpy(), np.int64)
+
+    @cached_property
+    def group_ids(self) -> Int64s:
+        """Dense number of every sample's group, i64[N], in the order of first appearance."""
+        encoded = self.table["group"].combine_chunks().dictionary_encode()
+        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+        return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
+
+    @cached_property
+    def factors(self) -> NDArray[np.float32]:
+        """Known factors of every sample, f32[N, F]."""
+        columns = [np.asarray(self.table[name].to_numpy(), np.float32) for name in self.factor_names]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0), np.float32)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over what the samples are (not where they lie), hex."""
+        digest = hashlib.sha256(json.dumps([self.classes, self.modality, self.factor_names]).encode())
+        for name in _HASHED:
+            column = self.table[name]
+            if pa.types.is_string(column.type):
+                texts = [text.encode() for text in column.to_pylist()]
+                digest.update(np.array([len(text) for text in texts], "<i8").tobytes() + b"".join(texts))
+            else:
+                digest.update(column.to_numpy().astype("<i8").tobytes())
+        digest.update(self.factors.astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def indices(self, run_split: str) -> Int64s:
+        """Return the rows of a run's split, ascending, i64[n]; only `pretrain` has unlabelled samples."""
+        if run_split not in RUN_SPLITS:
+            raise ValueError(f"unknown split {run_split!r}; known: {', '.join(RUN_SPLITS)}")
+        splits = self.table["split"].to_numpy()
+        chosen = np.isin(splits.astype("U8"), RUN_SPLITS[run_split])
+        if run_split != "pretrain":
+            chosen &= self.labels >= 0
+        return np.flatnonzero(chosen).astype(np.int64)
+
+    def save(self, path: str) -> None:
+        """Write the manifest as Parquet, whole or not at all.
+
+        Raises:
+            StorageError: the disk is full or the place cannot be written.
+        """
+        folder, _, name = path.rpartition("/")
+        Storage(folder).write_atomic(name, self.to_bytes())
+
+    def to_bytes(self, *, root: str | None = None) -> bytes:
+        """Return the manifest as Parquet; root "": wherever the manifest will lie."""
+        header = {
+            "root": self.root if root is None else root,
+            "classes": self.classes,
+            "modality": self.modality,
+            "payload": self.payload,
+            "canvas_px": self.canvas_px,
+            "fit": self.fit,
+            "request": self.request,
+        }
+        sink = pa.BufferOutputStream()
+        table = self.table.replace_schema_metadata({_METADATA: json.dumps(header).encode()})
+        pq.write_table(table, sink, compression="zstd")
+        return bytes(sink.getvalue())
+
+    @classmethod
+    def load(cls, path: str) -> "Manifest":
+        """Read a manifest.
+
+        Raises:
+            DataError: the file is missing, broken, or not a manifest.
+        """
+        folder, _, name = path.rpartition("/")
+        try:
+            data = Storage(folder).read_bytes(name)
+            table = pq.read_table(pa.BufferReader(data))
+            header = json.loads((table.schema.metadata or {})[_METADATA])
+            header["root"] = header["root"] or folder or "."
+            header["classes"] = tuple(header["classes"])
+        except BadSample as error:
+            raise DataError(f"{path}: {error.reason}") from None
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise DataError(
+                f"{path}: not a manifest of raytrain ({type(error).__name__}); run `raytrain prepare` again"
+            ) from None
+        return cls(table=table.replace_schema_metadata(None), **header)
+
+
+def table_from_columns(
+    *,
+    key: list[str],
+    uri: list[str],
+    label: list[int] | Int64s,
+    split: list[str],
+    group: list[str],
+    offset: list[int] | None = None,
+    bytes_: list[int] | None = None,
+    checksum: list[str] | None = None,
+    factors: dict[str, NDArray[np.float32]] | None = None,
+) -> pa.Table:
+    """Return a manifest's table.
+
+    key: unique name of the sample; uri: relative to the root; offset, bytes: where the payload lies in the
+    file (offset 0: the whole file; bytes -1: unknown); checksum: BLAKE2b-128, hex ("": unknown); label: -1
+    none; split: one of SPLITS; group: track, source video or object, never divided between splits.
+    """
+    count = len(key)
+    columns = {
+        "key": key,
+        "uri": uri,
+        "offset": [0] * count if offset is None else offset,
+        "bytes": [-1] * count if bytes_ is None else bytes_,
+        "checksum": [""] * count if checksum is None else checksum,
+        "label": label,
+        "split": split,
+        "group": group,
+    }
+    arrays = {name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()}
+    arrays |= {name: pa.array(values, pa.float32()) for name, values in (factors or {}).items()}
+    return pa.table(arrays)

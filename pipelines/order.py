@@ -1,0 +1,141 @@
+"""Which sample stands where: permutation, lanes, chunks and batches as pure functions of numbers.
+
+Position n of epoch e is perm(seed, e)[n]. Batch g is positions [g B, (g + 1) B). Position n lies in lane (n div 2) mod V;
+a chunk is L consecutive positions of one lane; chunks are numbered through all epochs, first by place, then by lane.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.randomness import generator
+from raytrain.errors import ConfigError
+
+Int64s = NDArray[np.int64]
+
+
+@lru_cache(maxsize=4)
+def permutation(num_samples: int, seed: int, epoch: int) -> Int64s:
+    """Return the read-only permutation of an epoch, i64[N]."""
+    order = generator("order", seed, epoch).permutation(num_samples)
+    order.flags.writeable = False
+    return order
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """The stream's whole state: the epoch and the next batch in it."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkPlan:
+    """How one epoch's positions are cut into lanes and chunks."""
+
+    num_samples: int
+    chunk_samples: int
+    """L; even, so that pairs stay together"""
+    num_lanes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.chunk_samples < 2 or self.chunk_samples % 2:
+            raise ValueError(f"chunk_samples is {self.chunk_samples}; it must be even and at least 2")
+
+    @property
+    def places(self) -> int:
+        """Chunks of one lane in one epoch."""
+        pairs = -(-self.num_samples // 2)
+        return -(-2 * -(-pairs // self.num_lanes) // self.chunk_samples)
+
+    @property
+    def chunks_per_epoch(self) -> int:
+        """Chunks of all lanes in one epoch."""
+        return self.places * self.num_lanes
+
+    def positions(self, chunk: int) -> tuple[int, Int64s]:
+        """Return (epoch, positions i64[<= L]) of a chunk; the last chunk of a lane may be short or empty."""
+        epoch, rest = divmod(chunk, self.chunks_per_epoch)
+        place, lane = divmod(rest, self.num_lanes)
+        within = np.arange(place * self.chunk_samples, (place + 1) * self.chunk_samples)
+        positions = (within // 2 * self.num_lanes + lane) * 2 + within % 2
+        return epoch, positions[positions < self.num_samples]
+
+    def first_position(self, chunk: int) -> int:
+        """Return the first position of a chunk, without making the others."""
+        place, lane = divmod(chunk % self.chunks_per_epoch, self.num_lanes)
+        return (place * self.chunk_samples // 2 * self.num_lanes + lane) * 2
+
+    def locate(self, epoch: int, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """Return (chunk, offset in the chunk) of each position of an epoch."""
+        pairs = positions // 2
+        lanes = pairs % self.num_lanes
+        places, offsets = np.divmod(pairs // self.num_lanes * 2 + positions % 2, self.chunk_samples)
+        return (epoch * self.places + places) * self.num_lanes + lanes, offsets
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Which positions a rank reads at each step."""
+
+    chunks: ChunkPlan
+    batch_size: int
+    rank: int = 0
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size > self.chunks.num_samples:
+            raise ConfigError(
+                f"training.batch_size {self.batch_size} is larger than the {self.chunks.num_samples} samples of the "
+                f"pretrain split; use at most {self.chunks.num_samples}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch; the last N mod B positions are left out."""
+        return self.chunks.num_samples // self.batch_size
+
+    def positions(self, step: int) -> Int64s:
+        """Return this rank's positions of a step, ascending: i64[B / W]."""
+        batch = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        if self.num_workers == 1:
+            return batch
+        own: Int64s = batch[(batch // 2 % self.chunks.num_lanes) % self.num_workers == self.rank]
+        return own
+
+    def needed_chunks(self, start: Cursor, num_epochs: int) -> Iterator[int]:
+        """Yield, ascending, the chunks that this rank reads from a cursor to the end of the last epoch."""
+        cursor, last = start, -1
+        while cursor.epoch < num_epochs:
+            if cursor.step < self.steps_per_epoch:
+                for chunk in np.unique(self.chunks.locate(cursor.epoch, self.positions(cursor.step))[0]):
+                    if chunk > last:
+                        last = int(chunk)
+                        yield last
+            cursor = self.after(cursor)
+
+    @property
+    def num_used(self) -> int:
+        """Positions of an epoch that training reads; the rest is left out."""
+        return self.steps_per_epoch * self.batch_size
+
+    def after(self, cursor: Cursor) -> Cursor:
+        """Return the cursor one batch later."""
+        if cursor.step + 1 >= self.steps_per_epoch:
+            return Cursor(cursor.epoch + 1, 0)
+        return Cursor(cursor.epoch, cursor.step + 1)
+
+
+def chunk_samples(sample_bytes: int, *, chunk_mib: float, num_samples: int, num_lanes: int) -> int:
+    """Return L for chunks of at most about `chunk_mib`: even, and the chunks of a lane of about one length.
+
+    Of one length, so that the positions that training leaves out do not make a chunk that nobody reads.
+    """
+    lane = -(-num_samples // num_lanes)
+    most = max(2, int(chunk_mib * 2**20 / max(1, sample_bytes)))
+    length = -(-lane // -(-lane // most))
+    return length + length % 2

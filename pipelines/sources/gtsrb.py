@@ -1,0 +1,186 @@
+"""The German Traffic Sign Recognition Benchmark: its folders, its GT-*.csv, its tracks.
+
+A track is one physical sign filmed while driving past: near copies, so a group. Official layout:
+GTSRB/Final_Training/Images/000xx/*.ppm + GT-000xx.csv and GTSRB/Final_Test/Images/*.ppm + GT-final_test.csv
+(or GT-final_test.test.csv, without classes). Training and Heldout_Tracks, of the same form without Images
+between, are known too; Heldout_Tracks is a test split.
+Source: Stallkamp et al., "Man vs. computer", Neural Networks 32 (2012).
+"""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.manifest import Manifest, table_from_columns
+from pipelines.quarantine import BadSample
+from pipelines.sources.folder import is_image
+from pipelines.sources.splits import cut_splits
+from pipelines.storage import FileInfo, Storage
+from raytrain.config.data import DataConfig
+from raytrain.errors import DataError
+
+TRAINING = ("Final_Training", "Training")
+HELDOUT = "Heldout_Tracks"
+FINAL_TEST = "Final_Test"
+_TEST_LISTS = ("GT-final_test.csv", "GT-final_test.test.csv")
+_CLASS_NAMES = [f"{number:05d}" for number in range(43)]
+_CLASS_FOLDER = re.compile(r"\d{5}")
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """One image: where it lies, and what its folder, its name and the lists say."""
+
+    file: FileInfo
+    key: str
+    class_id: int
+    split: str
+    group: str
+
+
+def find_base(storage: Storage) -> str | None:
+    """Return the folder below the root that holds the benchmark ("" or "GTSRB"); None: another layout."""
+    for base in ("", "GTSRB"):
+        if any(_subset_folder(storage, base, subset) is not None for subset in TRAINING):
+            return base
+    return None
+
+
+def read_gtsrb(config: DataConfig, storage: Storage) -> Manifest:
+    """Return the manifest of the benchmark; a track is never divided between splits.
+
+    Raises:
+        DataError: another layout, or a list that is broken or names missing files.
+    """
+    base = find_base(storage)
+    if base is None:
+        raise DataError(
+            f"data.root {storage.root}: not GTSRB's layout; expected Final_Training/Images/00000/*.ppm or "
+            "Training/00000/*.ppm, here or in GTSRB"
+        )
+    signs: list[_Sign] = []
+    for subset in (*TRAINING, HELDOUT):
+        folder = _subset_folder(storage, base, subset)
+        if folder is not None:
+            signs += _read_tracks(storage, folder, subset)
+    if not signs:
+        raise DataError(f"data.root {storage.root}: no images in the class folders of GTSRB's training set")
+    signs += _read_final_test(storage, base)
+    ids = sorted({sign.class_id for sign in signs if sign.class_id >= 0})
+    numbers = {class_id: number for number, class_id in enumerate(ids)} | {-1: -1}
+    labels = np.array([numbers[sign.class_id] for sign in signs], np.int64)
+    splits = [sign.split for sign in signs]
+    groups = [sign.group for sign in signs]
+    splits = cut_splits(
+        splits,
+        groups=groups,
+        labels=labels,
+        seed=config.split_seed,
+        select_fraction=config.select_fraction,
+        test_fraction=0.0 if _has_labelled_test(signs) else config.test_fraction,
+    )
+    table = table_from_columns(
+        key=[sign.key for sign in signs],
+        uri=[sign.file.path for sign in signs],
+        bytes_=[sign.file.size for sign in signs],
+        label=labels,
+        split=splits,
+        group=groups,
+    )
+    return Manifest(table=table, root=storage.root, classes=tuple(f"{class_id:05d}" for class_id in ids))
+
+
+def _has_labelled_test(signs: list[_Sign]) -> bool:
+    return any(sign.split == "test" and sign.class_id >= 0 for sign in signs)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _subset_folder(storage: Storage, base: str, subset: str) -> str | None:
+    """Return the folder that holds a subset's class folders; None: the subset is not there."""
+    for folder in (_join(base, subset, "Images"), _join(base, subset)):
+        # Class 0 may have been left out, so look for any.
+        if storage.exists(folder) and any(storage.exists(f"{folder}/{name}") for name in _CLASS_NAMES):
+            return folder
+    # The root may be the training folder itself; as a plain class folder its tracks would leak.
+    if subset == "Training" and not base and any(storage.exists(f"{n}/GT-{n}.csv") for n in _CLASS_NAMES):
+        return ""
+    return None
+
+
+def _read_tracks(storage: Storage, folder: str, subset: str) -> list[_Sign]:
+    files: dict[str, list[FileInfo]] = {}
+    lists: dict[str, str] = {}
+    for file in storage.list_files(folder):
+        class_name, _, name = file.path.removeprefix(f"{folder}/").partition("/")
+        if not _CLASS_FOLDER.fullmatch(class_name) or name.startswith("."):
+            continue
+        if name == f"GT-{class_name}.csv":
+            lists[class_name] = file.path
+        elif is_image(name):
+            files.setdefault(class_name, []).append(file)
+    signs = []
+    for class_name, images in files.items():
+        class_ids = _read_list(storage, lists[class_name]) if class_name in lists else {}
+        _check_present(storage, lists.get(class_name, ""), class_ids, images)
+        for file in images:
+            name = file.path.rpartition("/")[2]
+            # The folder names the class; a list that says otherwise is not to be trusted with either.
+            if class_ids.get(name, int(class_name)) != int(class_name):
+                raise DataError(
+                    f"{lists[class_name]}: says class {class_ids[name]} for {name}, in folder {class_name}; "
+                    "put one of them right"
+                )
+            group = f"{subset}/{class_name}/{name.partition('_')[0]}"
+            split = "test" if subset == HELDOUT else "train"
+            signs.append(_Sign(file, f"{subset}/{class_name}/{name}", int(class_name), split, group))
+    return signs
+
+
+def _read_final_test(storage: Storage, base: str) -> list[_Sign]:
+    """Return the official test images, each a group of its own; without a list they have no labels."""
+    folders = [_join(base, FINAL_TEST, "Images"), _join(base, FINAL_TEST)]
+    folder = next((folder for folder in folders if storage.exists(folder)), None)
+    if folder is None:
+        return []
+    images = [file for file in storage.list_files(folder, recursive=False) if is_image(file.path)]
+    places = [*folders, base, "", *([] if base else [".."])]
+    lists = [_join(place, name) for name in _TEST_LISTS for place in dict.fromkeys(places)]
+    path = next((path for path in lists if storage.exists(path)), None)
+    class_ids = _read_list(storage, path) if path is not None else {}
+    _check_present(storage, path or "", class_ids, images)
+    signs = []
+    for file in images:
+        name = file.path.rpartition("/")[2]
+        key = f"{FINAL_TEST}/{name}"
+        signs.append(_Sign(file, key, class_ids.get(name, -1), "test", key))
+    return signs
+
+
+def _read_list(storage: Storage, path: str) -> dict[str, int]:
+    """Return the class of each file that a GT-*.csv names; -1 where it has no ClassId column."""
+    try:
+        text = storage.read_bytes(path).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=";"))
+        return {row["Filename"]: int(row.get("ClassId") or -1) for row in rows}
+    except BadSample as bad:
+        raise DataError(f"{path}: {bad.reason}") from None
+    except (KeyError, ValueError, csv.Error):
+        raise DataError(
+            f"{path}: not a list of GTSRB; expected the columns Filename;...;ClassId with whole numbers"
+        ) from None
+
+
+def _check_present(storage: Storage, path: str, class_ids: dict[str, int], images: list[FileInfo]) -> None:
+    present = {file.path.rpartition("/")[2] for file in images}
+    missing = sorted(set(class_ids) - present)
+    if missing:
+        raise DataError(
+            f"{storage.root}/{path}: names {len(missing)} files of {len(class_ids)} that are missing, e.g. "
+            f"{missing[0]}; restore them or drop their lines"
+        )

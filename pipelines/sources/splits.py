@@ -1,0 +1,70 @@
+"""Cut groups off for selection and testing; a group is never divided."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.randomness import hash_words
+
+Int64s = NDArray[np.int64]
+
+
+def choose_groups(
+    groups: list[str], labels: Int64s, *, fraction: float, seed: int, draw: str
+) -> NDArray[np.bool_]:
+    """Return which samples belong to the chosen share of the groups, bool[N].
+
+    The share is spread over the classes by largest remainder; every class keeps at least one group unchosen,
+    so a class of one group gives none. Which groups of a class come first depends on (seed, draw, name) only.
+
+    Shapes: `groups` N names, `labels` i64[N]; a group counts for the class of its first sample.
+    """
+    if fraction <= 0:
+        return np.zeros(len(groups), np.bool_)
+    members: dict[int, list[str]] = {}
+    for group, label in dict(zip(reversed(groups), reversed(labels.tolist()), strict=True)).items():
+        members.setdefault(label, []).append(group)
+    quotas = _quotas({label: len(names) for label, names in members.items()}, fraction, seed)
+    chosen: set[str] = set()
+    for label, names in members.items():
+        by_draw = sorted(names, key=lambda name: (hash_words(seed, draw, name), name))
+        chosen.update(by_draw[: quotas[label]])
+    return np.array([group in chosen for group in groups], np.bool_)
+
+
+def _quotas(sizes: dict[int, int], fraction: float, seed: int) -> dict[int, int]:
+    """Return how many groups each class gives up: floors first, then the largest remainders."""
+    limits = {label: size - 1 for label, size in sizes.items()}
+    quotas = {label: min(int(fraction * size), limits[label]) for label, size in sizes.items()}
+    wanted = max(1, round(fraction * sum(sizes.values())))
+    order = sorted(
+        sizes,
+        key=lambda label: (int(fraction * sizes[label]) - fraction * sizes[label], hash_words(seed, label)),
+    )
+    while sum(quotas.values()) < wanted:
+        free = [label for label in order if quotas[label] < limits[label]]
+        if not free:
+            break
+        for label in free[: wanted - sum(quotas.values())]:
+            quotas[label] += 1
+    return quotas
+
+
+def cut_splits(
+    splits: list[str],
+    *,
+    groups: list[str],
+    labels: Int64s,
+    seed: int,
+    select_fraction: float,
+    test_fraction: float = 0.0,
+) -> list[str]:
+    """Return the splits with shares of the groups of "train" renamed to "test" and then "select"."""
+    result = np.array(splits, dtype="U8")
+    for name, fraction in (("test", test_fraction), ("select", select_fraction)):
+        rows = np.flatnonzero(result == "train")
+        if len(rows) == 0:
+            continue
+        names = [groups[row] for row in rows]
+        chosen = choose_groups(names, labels[rows], fraction=fraction, seed=seed, draw=name)
+        result[rows[chosen]] = name
+    return [str(split) for split in result]

@@ -1,0 +1,200 @@
+"""The stream: order + manifest -> decoded chunks, each a pure function of its number. No ray, no torch."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.chunk import Chunk, from_table, to_table
+from pipelines.decode import read_sample
+from pipelines.manifest import Manifest
+from pipelines.order import ChunkPlan, permutation
+from pipelines.quarantine import BadSample
+from pipelines.storage import Storage
+from raytrain.config.data import DataConfig
+from raytrain.errors import StorageError
+
+Int64s = NDArray[np.int64]
+CachedChunk = Callable[[int], Chunk | None]
+"""Returns a chunk of epoch 0 when it is cached, else None."""
+
+
+@dataclass(frozen=True)
+class DecodeCount:
+    """What the making of one chunk cost, told to `on_decoded`."""
+
+    stream: str
+    chunk: int
+    decodes: int
+    quarantined: list[dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSource:
+    """Everything that the making of a chunk needs; small enough to be sent to every decode task."""
+
+    manifest: Manifest
+    rows: Int64s
+    """manifest rows of the split, in manifest order"""
+    data: DataConfig
+    seed: int
+    plan: ChunkPlan
+    name: str = "main"
+    shuffle: bool = True
+    cache_folder: str = ""
+    """where data.cache = disk keeps the chunks of epoch 0"""
+    on_decoded: Callable[[DecodeCount], None] | None = None
+    _storage: list[Storage] = field(default_factory=list, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out open files when sent to another process."""
+        return {**self.__dict__, "_storage": []}
+
+    @property
+    def storage(self) -> Storage:
+        """The storage of the manifest's root, opened once a process."""
+        if not self._storage:
+            self._storage.append(
+                Storage(
+                    self.manifest.root,
+                    read_timeout_s=self.data.read_timeout_s,
+                    read_retries=self.data.read_retries,
+                )
+            )
+        return self._storage[0]
+
+    def rows_at(self, epoch: int, positions: Int64s) -> Int64s:
+        """Return the manifest row at each position of an epoch."""
+        if not self.shuffle:
+            return self.rows[positions]
+        return self.rows[permutation(self.plan.num_samples, self.seed, epoch)[positions]]
+
+    def first_rows(self, count: int) -> Int64s:
+        """Return the manifest rows of the first positions of epoch 0."""
+        return self.rows_at(0, np.arange(min(count, self.plan.num_samples)))
+
+    def chunk(self, number: int, cached: CachedChunk | None = None) -> Chunk:
+        """Make a chunk: decode its samples, or take them from cached chunks of epoch 0.
+
+        Raises:
+            StorageError: storage failed for longer than the retries.
+        """
+        epoch, positions = self.plan.positions(number)
+        if self.cache_folder:
+            kept = self._read_kept(number) if epoch == 0 else None
+            if kept is not None:
+                return kept
+            cached = self._read_kept
+        made = self.decode_rows(
+            self.rows_at(epoch, positions), cached=cached if epoch else None, number=number, epoch=epoch
+        )
+        made = replace(made, positions=positions)
+        if self.cache_folder and epoch == 0:
+            self._keep(made)
+        return made
+
+    def _kept_path(self, number: int) -> Path:
+        return Path(self.cache_folder) / f"{number:08d}.arrow"
+
+    def _read_kept(self, number: int) -> Chunk | None:
+        try:
+            with pa.memory_map(str(self._kept_path(number))) as file:
+                return from_table(pa.ipc.open_file(file).read_all())
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return None
+
+    def _keep(self, chunk: Chunk) -> None:
+        path = self._kept_path(chunk.number)
+        aside = path.with_suffix(f".{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table = to_table(chunk)
+            with pa.ipc.new_file(str(aside), table.schema) as file:
+                file.write_table(table)
+            aside.rename(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise StorageError(
+                f"{path}: cached chunk not written: {error.strerror}; free space or set data.cache = none"
+            ) from None
+
+    def decode_rows(
+        self, rows: Int64s, *, cached: CachedChunk | None = None, number: int = 0, epoch: int = 0
+    ) -> Chunk:
+        """Decode manifest rows into a chunk; a bad sample's place is filled by the nearest good one."""
+        size = self.data.canvas_px
+        images = np.zeros((len(rows), 3, size, size), np.uint8)
+        valid = np.zeros(len(rows), np.bool_)
+        done = self._take_cached(rows, cached, images, valid) if cached else np.zeros(len(rows), np.bool_)
+        quarantined: list[dict[str, str]] = []
+        for place in np.flatnonzero(~done):
+            row = int(rows[place])
+            try:
+                images[place] = read_sample(self.manifest, row, self.storage, self.data)
+                valid[place] = True
+            except BadSample as bad:
+                quarantined.append({"key": self.manifest.keys[row], "reason": bad.reason})
+        _fill_from_nearest(images, valid)
+        decodes = int((~done).sum())
+        if self.on_decoded:
+            self.on_decoded(DecodeCount(self.name, number, decodes, quarantined))
+        return Chunk(
+            number=number,
+            epoch=epoch,
+            rows=rows,
+            positions=np.arange(len(rows)),
+            valid=valid,
+            keys=[self.manifest.keys[row] for row in rows],
+            key_hashes=self.manifest.key_hashes[rows],
+            labels=self.manifest.labels[rows],
+            groups=self.manifest.group_ids[rows],
+            factors=self.manifest.factors[rows],
+            images=images,
+            decodes=decodes,
+            quarantined=quarantined,
+        )
+
+    def cached_chunks_of(self, number: int) -> Int64s:
+        """Return the chunks of epoch 0 that hold a chunk's samples."""
+        epoch, positions = self.plan.positions(number)
+        return np.unique(self._cached_places(self.rows_at(epoch, positions))[0])
+
+    def _cached_places(self, rows: Int64s) -> tuple[Int64s, Int64s]:
+        """Return (chunk of epoch 0, offset) of each manifest row."""
+        first = self.rows_at(0, np.arange(self.plan.num_samples))
+        by_row = np.argsort(first)
+        return self.plan.locate(0, by_row[np.searchsorted(first, rows, sorter=by_row)])
+
+    def _take_cached(
+        self, rows: Int64s, cached: CachedChunk, images: NDArray[np.uint8], valid: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        done = np.zeros(len(rows), np.bool_)
+        chunks, offsets = self._cached_places(rows)
+        for number in np.unique(chunks):
+            chunk = cached(int(number))
+            if chunk is None:
+                continue
+            here = chunks == number
+            images[here] = chunk.images[offsets[here]]
+            valid[here] = chunk.valid[offsets[here]]
+            done |= here
+        return done
+
+
+def _fill_from_nearest(images: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
+    """Copy the nearest valid image (the earlier one of two) into each invalid place; all invalid: left black."""
+    good = np.flatnonzero(valid)
+    if len(good) == 0:
+        return
+    for place in np.flatnonzero(~valid):
+        images[place] = images[good[np.abs(good - place).argmin()]]
+
+
+def row_chunks(rows: Int64s, size: int) -> Iterable[Int64s]:
+    """Yield consecutive pieces of at most `size` rows."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,1 @@
+"""What `raytrain bench` measures: figures of speed, each against a peer and with its bound."""

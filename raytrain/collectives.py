@@ -1,0 +1,97 @@
+"""Exact sums over the ranks of one pathway: differentiable, and of gradients in the background.
+
+Every function is the identity in a process without torch.distributed, or with one rank.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def world_size() -> int:
+    """Return the number of ranks; 1 without torch.distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Return the sum over all ranks; the gradient is summed over all ranks as well.
+
+    The gradient that reaches a rank is that of the SUM of all ranks' losses; averaged over the ranks by
+    GradientAverager it is the gradient of the mean loss, as if one process held the joint batch.
+    """
+    if world_size() == 1:
+        return values
+    total: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _AllReduceSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_total: Tensor) -> Tensor:
+        grad = grad_total.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)
+        return grad
+
+
+@dataclass
+class _Bucket:
+    parameters: list[Tensor]
+    scalars: Tensor
+    flat: Tensor | None
+    work: Any
+
+
+class GradientAverager:
+    """Averages gradients over the ranks while later layers are still being computed.
+
+    One bucket a launch: the gradients of some parameters, flattened, and a few scalars (a loss, a stop flag).
+    All ranks must launch the same parameters in the same order. With one rank nothing is copied or sent.
+
+    Example:
+        averager.launch(layer.parameters(), scalars=loss.detach().reshape(1))
+        mean_losses = averager.wait()
+    """
+
+    def __init__(self) -> None:
+        self._buckets: list[_Bucket] = []
+
+    def launch(self, parameters: Sequence[Tensor], *, scalars: Tensor) -> None:
+        """Start averaging the gradients of `parameters` (missing: 0) and the `scalars`, f[S]."""
+        chosen = list(parameters)
+        if world_size() == 1:
+            self._buckets.append(_Bucket(chosen, scalars, None, None))
+            return
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in chosen]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [scalars.reshape(-1)])
+        for parameter in chosen:
+            parameter.grad = None
+        self._buckets.append(_Bucket(chosen, scalars, flat, dist.all_reduce(flat, async_op=True)))
+
+    def wait(self) -> Tensor:
+        """Write the averaged gradients back; return the averaged scalars in order of launch, f[S]."""
+        buckets, self._buckets = self._buckets, []
+        return torch.cat([_finish(bucket) for bucket in buckets])
+
+
+def _finish(bucket: _Bucket) -> Tensor:
+    if bucket.flat is None:
+        return bucket.scalars.reshape(-1)
+    bucket.work.wait()
+    bucket.flat.div_(world_size())
+    sizes = [parameter.numel() for parameter in bucket.parameters]
+    *pieces, scalars = torch.split(bucket.flat, [*sizes, bucket.scalars.numel()])
+    for parameter, piece in zip(bucket.parameters, pieces, strict=True):
+        parameter.grad = piece.view_as(parameter)
+    return scalars

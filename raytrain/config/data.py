@@ -1,0 +1,75 @@
+"""Settings of the data: source, canvas, splits, stream."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from raytrain.config.checks import at_least, positive, share
+from raytrain.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapesConfig:
+    """The generated data set: textured, coloured, lit shapes with known factors."""
+
+    num_train: int = 1024
+    num_test: int = 512
+    size_px: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("data.shapes.num_train", self.num_train, 1)
+        at_least("data.shapes.num_test", self.num_test, 1)
+        at_least("data.shapes.size_px", self.size_px, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the samples come from and how they are streamed."""
+
+    source: Literal["auto", "folder", "gtsrb", "shapes"] = "auto"
+    """auto: a prepared manifest, GTSRB's layout, or one folder a class, whichever root holds"""
+    root: str = ""
+    """folder of the data set, or of a manifest written by `raytrain prepare`"""
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
+    canvas_px: int = 64
+    """every image is brought to this square, because a batch must have one size"""
+    fit: Literal["squash", "cover", "pad"] = "squash"
+    select_fraction: float = 0.1
+    """share of the training groups kept for model selection, when the data set has no such split"""
+    test_fraction: float = 0.2
+    """share of the groups kept for testing, when the data set has no test split"""
+    split_seed: int = 0
+    """seed of the group split; apart from the run's seed so that several seeds share one test set"""
+    cache: Literal["none", "memory", "disk"] = "none"
+    """keep decoded samples: each is decoded once a run"""
+    cache_gib: float = 4.0
+    """upper bound of the decoded cache"""
+    quarantine_budget: float = 0.01
+    """share of samples that may fail to decode before the run stops"""
+    max_pixels: int = 64_000_000
+    """an image that claims more pixels is quarantined unread (decompression bombs)"""
+    lanes: int = 0
+    """0: the least common multiple of the pathways' workers"""
+    chunk_mib: float = 2.0
+    """size of a chunk, the unit of decoding and broadcast"""
+    window_mib: float = 256.0
+    """how far the fastest pathway may run ahead of the slowest, in decoded bytes"""
+    decode_tasks: int = 2
+    """decode tasks at a time"""
+    read_timeout_s: float = 60.0
+    read_retries: int = 3
+    lease_s: float = 120.0
+    """a pathway unheard of for longer no longer holds the others"""
+
+    def __post_init__(self) -> None:
+        at_least("data.canvas_px", self.canvas_px, 16)
+        share("data.select_fraction", self.select_fraction)
+        share("data.test_fraction", self.test_fraction)
+        share("data.quarantine_budget", self.quarantine_budget)
+        at_least("data.lanes", self.lanes, 0)
+        at_least("data.decode_tasks", self.decode_tasks, 1)
+        at_least("data.read_retries", self.read_retries, 0)
+        for name in ("chunk_mib", "window_mib", "lease_s", "read_timeout_s", "cache_gib", "max_pixels"):
+            positive(f"data.{name}", getattr(self, name))
+        if self.source == "shapes" and self.root:
+            raise ConfigError("data.root is set but data.source = shapes is generated; drop one of them")

@@ -1,0 +1,34 @@
+"""Settings of the encoders."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raytrain.config.checks import positive
+from raytrain.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vgg6Config:
+    """The six-layer network of CLAPP: 128, 256 M, 256, 512 M, 1024 M, 1024 M."""
+
+    name: Literal["vgg6"] = "vgg6"
+    width: float = 1.0
+    """multiplier of all channel counts"""
+    batch_norm: bool = False
+    loss_at: Literal["after_pool", "before_pool"] = "after_pool"
+    """where a layer's representation is taken: CLAPP after the pool, the decomposed encoders before it"""
+
+    def __post_init__(self) -> None:
+        positive("encoder.width", self.width)
+        if any(count * self.width != int(count * self.width) for count in (128, 256, 512, 1024)):
+            raise ConfigError(
+                f"encoder.width is {self.width}; 128 channels times it must be whole, e.g. 0.0625 or 0.5"
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channel counts of the six layers."""
+        return tuple(int(count * self.width) for count in (128, 256, 256, 512, 1024, 1024))
+
+
+EncoderConfig = Vgg6Config

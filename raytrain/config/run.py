@@ -1,0 +1,198 @@
+"""Settings of a run: pathways, training, probes, and the whole."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from raytrain.config.checks import at_least, positive
+from raytrain.config.cuts import PatchesConfig
+from raytrain.config.data import DataConfig
+from raytrain.config.encoders import EncoderConfig, Vgg6Config
+from raytrain.config.objectives import ClappConfig, ObjectiveConfig
+from raytrain.config.operators import IdentityConfig, OperatorConfig
+from raytrain.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random change of a sample; draws are shared by all pathways."""
+
+    crop_px: int = 0
+    """side of a random crop of the canvas (centred when representing); 0: none"""
+    flip: bool = False
+    """mirror left and right with probability one half"""
+
+    def __post_init__(self) -> None:
+        at_least("augmentation.crop_px", self.crop_px, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam."""
+
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    implementation: Literal["fused", "foreach"] = "fused"
+
+    def __post_init__(self) -> None:
+        positive("optimizer.learning_rate", self.learning_rate)
+        at_least("optimizer.weight_decay", self.weight_decay, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathwayConfig:
+    """One parallel encoder: augmentation, operator, cut, encoder, objective."""
+
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    operator: OperatorConfig = field(default_factory=IdentityConfig)
+    placement: Literal["worker", "stream"] = "worker"
+    """stream: augmentation and operator run once in a Ray Data stage for all pathways that ask for the same"""
+    cut: PatchesConfig = field(default_factory=PatchesConfig)
+    encoder: EncoderConfig = field(default_factory=Vgg6Config)
+    objective: ObjectiveConfig = field(default_factory=ClappConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    workers: int = 0
+    """data-parallel workers; 0: training.workers"""
+    stream: str = "main"
+    """pathways of one stream share its decoded chunks; another name decouples them"""
+
+    def __post_init__(self) -> None:
+        at_least("pathways.*.workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the pathways are trained."""
+
+    executor: Literal["ray", "inline"] = "ray"
+    """inline: one process, without Ray; bitwise the same weights"""
+    epochs: int = 4
+    batch_size: int = 32
+    """samples a step over all workers of a pathway"""
+    workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    threads_per_worker: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast of convolutions and products; losses stay in fp32"""
+    channels_last: bool = False
+    compile: bool = False
+    log_every: int = 10
+    """steps between logged lines, each costs one device synchronisation"""
+    checkpoint_every: int = 100
+    """steps between checkpoints; one is written at the end of each epoch too"""
+    keep_checkpoints: int = 2
+    max_restarts: int = 3
+    """how often a pathway is restarted by itself"""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "batch_size",
+            "workers",
+            "threads_per_worker",
+            "log_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ):
+            at_least(f"training.{name}", getattr(self, name), 1)
+        at_least("training.max_restarts", self.max_restarts, 0)
+        at_least("training.cpus_per_worker", self.cpus_per_worker, 0)
+        at_least("training.gpus_per_worker", self.gpus_per_worker, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """What is measured on the frozen representation."""
+
+    enabled: bool = True
+    features: Literal["flat", "pooled"] = "flat"
+    """flat: every cell's channels; pooled: their mean over the cells"""
+    batch_size: int = 64
+    num_bootstrap: int = 2000
+    """resamples of the test groups for the 95 % intervals"""
+    max_features_gib: float = 20.0
+
+    def __post_init__(self) -> None:
+        at_least("probe.batch_size", self.batch_size, 1)
+        at_least("probe.num_bootstrap", self.num_bootstrap, 100)
+        positive("probe.max_features_gib", self.max_features_gib)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run: a set of pathways on one data set."""
+
+    preset: str = "custom"
+    seed: int = 0
+    out: str = ""
+    """run folder; empty: runs/<preset>"""
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    pathways: dict[str, PathwayConfig] = field(default_factory=dict)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+    def __post_init__(self) -> None:
+        if not self.pathways:
+            raise ConfigError(
+                "no pathways; name at least one, e.g. [pathways.lbp] with operator.name = 'lbp'"
+            )
+        for name, pathway in self.pathways.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
+                raise ConfigError(f"pathway name {name!r}: use letters, digits, '-' and '_', at most 41")
+            self._check_cut(name, pathway)
+        self._check_batch()
+
+    def _check_cut(self, name: str, pathway: PathwayConfig) -> None:
+        view_px = pathway.augmentation.crop_px or self.data.canvas_px
+        if view_px > self.data.canvas_px:
+            raise ConfigError(
+                f"pathways.{name}.augmentation.crop_px is {view_px}, larger than data.canvas_px {self.data.canvas_px}"
+            )
+        rows = pathway.cut.num_steps(view_px)
+        if isinstance(pathway.objective, ClappConfig) or pathway.objective.name == "hinge_cpc":
+            needed = pathway.objective.num_steps + pathway.objective.skip + 1
+            if rows < needed:
+                raise ConfigError(
+                    f"pathways.{name}: {rows} rows of patches on {view_px} px, but objective.num_steps "
+                    f"{pathway.objective.num_steps} with skip {pathway.objective.skip} needs {needed}; "
+                    "lower num_steps or the cut's stride_px, or raise data.canvas_px"
+                )
+        if rows < 1:
+            raise ConfigError(
+                f"pathways.{name}: cut.size_px {pathway.cut.size_px} exceeds the {view_px} px view"
+            )
+
+    def _check_batch(self) -> None:
+        batch_size, lanes = self.training.batch_size, self.num_lanes
+        for name in self.pathways:
+            if lanes % self.workers(name):
+                raise ConfigError(
+                    f"pathways.{name}.workers is {self.workers(name)}, which does not divide data.lanes {lanes}; "
+                    f"nearest that fits: data.lanes = {math.lcm(lanes, self.workers(name))}"
+                )
+        if lanes > 1 and batch_size % (2 * lanes):
+            lower = batch_size // (2 * lanes) * 2 * lanes
+            near = [value for value in (lower, lower + 2 * lanes) if value > 0]
+            raise ConfigError(
+                f"training.batch_size is {batch_size}; with {lanes} lanes it must be a multiple of {2 * lanes}; "
+                f"nearest that fit: {' or '.join(map(str, near))}"
+            )
+
+    def workers(self, pathway: str) -> int:
+        """Return the number of data-parallel workers of a pathway."""
+        return self.pathways[pathway].workers or self.training.workers
+
+    @property
+    def num_lanes(self) -> int:
+        """V: lanes of the stream."""
+        return self.data.lanes or math.lcm(*(self.workers(name) for name in self.pathways))
+
+    @property
+    def run_folder(self) -> str:
+        """The run folder as given, or runs/<preset>."""
+        return self.out or f"runs/{self.preset}"

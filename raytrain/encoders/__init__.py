@@ -1,0 +1,19 @@
+"""Trainable encoders; `ENCODERS` is what `raytrain list` prints."""
+
+from collections.abc import Callable
+
+from raytrain.config.encoders import EncoderConfig
+from raytrain.encoders.base import Encoder, Layer, mean_over_pixels
+from raytrain.encoders.vgg6 import build_vgg6
+from raytrain.layers import keyed_initial_values
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {"vgg6": build_vgg6}
+
+
+def build_encoder(config: EncoderConfig, *, in_channels: int, seed_words: tuple[int | str, ...]) -> Encoder:
+    """Return the encoder on the CPU; initial values depend on `seed_words`, e.g. (seed, pathway), alone."""
+    with keyed_initial_values("encoder", *seed_words):
+        return ENCODERS[config.name](config, in_channels=in_channels)
+
+
+__all__ = ["ENCODERS", "Encoder", "Layer", "build_encoder", "mean_over_pixels"]

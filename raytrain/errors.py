@@ -1,0 +1,59 @@
+"""The errors a user may meet; each one knows the exit code that `raytrain` ends with."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RaytrainError(Exception):
+    """A failure with a message for the user: what happened, where, and what to do next."""
+
+    exit_code = 1
+
+
+class ConfigError(RaytrainError):
+    """A wrong call or setting."""
+
+    exit_code = 2
+
+
+class DataError(RaytrainError):
+    """Data that is missing, unreadable, or not what the settings say."""
+
+    exit_code = 3
+
+
+class DivergedError(RaytrainError):
+    """A loss or gradient that is not finite; the last good checkpoint is kept."""
+
+    exit_code = 4
+
+
+class ClusterError(RaytrainError):
+    """A Ray cluster that is unreachable, too small, or failed for good."""
+
+    exit_code = 5
+
+
+class StorageError(RaytrainError):
+    """A read or write that failed: disk full, permissions, time-outs."""
+
+    exit_code = 6
+
+
+class Interrupted(RaytrainError):
+    """Stopped by a signal, after a checkpoint."""
+
+    exit_code = 130
+
+
+ERRORS: dict[str, type[RaytrainError]] = {
+    kind.__name__: kind
+    for kind in (ConfigError, DataError, DivergedError, ClusterError, StorageError, Interrupted)
+}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known word, else what there is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"

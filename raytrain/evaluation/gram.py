@@ -1,0 +1,143 @@
+"""From features files to what ridge regression needs: centred inner products, or the thin factor itself.
+
+Each pathway is centred on its training mean and scaled to unit total variance over the training rows (one
+number a pathway), so that none dominates the joined representation by its scale. Joining is then adding Gram
+matrices.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.errors import ConfigError
+from raytrain.evaluation.features import GIB, Mode
+from raytrain.evaluation.ridge import Factor, Floats, GramPair, Integers, factor_blocks, factor_gram
+
+BLOCK_BYTES = 256 << 20
+MAX_SIDE = 12_000
+"""largest matrix that is decomposed: 1.1 GiB, and some minutes on one core"""
+MAX_FACTOR_GIB = 8.0
+CACHED_GRAM_ROWS = 4_096
+"""Gram matrices up to this many rows are kept for the joined representation, not computed twice"""
+
+
+class Features(Protocol):
+    """What is needed of a features file; see `raytrain.evaluation.features.FeatureFile`."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    def width(self, mode: Mode) -> int:
+        """Return D, the number of features of a sample."""
+
+    def read(self, rows: Integers, mode: Mode, *, columns: slice = slice(None)) -> NDArray[np.float32]:
+        """Return f32[n, D]."""
+
+
+def train_test_gram(features: Features, train_rows: Integers, test_rows: Integers, mode: Mode) -> GramPair:
+    """Return the inner products of one pathway's centred and scaled features.
+
+    Reads blocks of columns, so that beyond the result it holds about 512 MiB whatever D. Works in float64:
+    the smallest strengths lie a billion times below the largest eigenvalue.
+    """
+    num_train, num_test, width = len(train_rows), len(test_rows), features.width(mode)
+    gram, cross = np.zeros((num_train, num_train)), np.zeros((num_test, num_train))
+    step = max(1, BLOCK_BYTES // (8 * max(1, num_train + num_test)))
+    for start in range(0, width, step):
+        columns = slice(start, min(width, start + step))
+        train = features.read(train_rows, mode, columns=columns).astype(np.float64)
+        test = features.read(test_rows, mode, columns=columns).astype(np.float64)
+        mean = train.mean(axis=0)
+        train -= mean
+        test -= mean
+        gram += train @ train.T
+        cross += test @ train.T
+    factor = _unit_variance(float(np.trace(gram)), num_train)
+    return GramPair(train=gram * factor, cross=cross * factor, num_features=width)
+
+
+def join(grams: Sequence[GramPair]) -> GramPair:
+    """Return the inner products of the concatenated features."""
+    return GramPair(
+        train=np.sum([gram.train for gram in grams], axis=0),
+        cross=np.sum([gram.cross for gram in grams], axis=0),
+        num_features=sum(gram.num_features for gram in grams),
+    )
+
+
+def _unit_variance(total: float, num_rows: int) -> float:
+    """Return the factor that makes the total variance one; 0 for features that are constant."""
+    return num_rows / total if total > 0 else 0.0
+
+
+def factor_features(
+    features: Sequence[Features], train_rows: Integers, test_rows: Integers, mode: Mode
+) -> Factor:
+    """Return the thin factor of the concatenated pathways from their D x D moments; for more rows than D."""
+    widths = [one.width(mode) for one in features]
+    step = max(1, BLOCK_BYTES // (8 * sum(widths)))
+    means, factors = zip(*(_moments(one, train_rows, mode, step) for one in features), strict=True)
+    mean = np.concatenate(means)
+    roots = np.sqrt(np.repeat(factors, widths))
+
+    def blocks(rows: Integers) -> Iterator[Floats]:
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            joined = np.concatenate([one.read(part, mode) for one in features], axis=1)
+            yield (joined - mean) * roots
+
+    return factor_blocks(lambda: blocks(train_rows), lambda: blocks(test_rows))
+
+
+def _moments(features: Features, rows: Integers, mode: Mode, step: int) -> tuple[Floats, float]:
+    """Return the mean [D] and the factor to unit total variance, in two passes (one would cancel)."""
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+    total = sum(features.read(part, mode).sum(axis=0, dtype=np.float64) for part in parts)
+    mean = np.asarray(total) / len(rows)
+    variance = 0.0
+    for part in parts:
+        block = features.read(part, mode).astype(np.float64) - mean
+        variance += float(np.einsum("nd,nd->", block, block))
+    return mean, _unit_variance(variance, len(rows))
+
+
+class Representations:
+    """The thin factors of single pathways and of their joins, on fixed training and test rows.
+
+    Takes the D x D route where D < n, else the n x n route.
+    """
+
+    def __init__(self, train_rows: Integers, test_rows: Integers) -> None:
+        self._rows = (train_rows, test_rows)
+        self._grams: dict[tuple[str, Mode], GramPair] = {}
+
+    def factor(self, features: Sequence[Features], mode: Mode) -> Factor:
+        """Return the thin factor of the concatenation.
+
+        Raises:
+            ConfigError: too many samples and too many features at once.
+        """
+        train_rows, test_rows = self._rows
+        width, num_rows = sum(one.width(mode) for one in features), len(train_rows)
+        side = min(width, num_rows)
+        gib = 8 * side * (num_rows + len(test_rows)) / GIB
+        if side > MAX_SIDE or gib > MAX_FACTOR_GIB:
+            raise ConfigError(
+                f"probe of {'+'.join(one.name for one in features)}: {num_rows} training samples x {width} "
+                f"features; one of the two must be at most {MAX_SIDE} and the factor ({gib:.3g} GiB) at most "
+                f"{MAX_FACTOR_GIB:g} GiB; set probe.features = 'pooled' or lower encoder.width"
+            )
+        if width < num_rows:
+            return factor_features(features, train_rows, test_rows, mode)
+        return factor_gram(join([self._gram(one, mode) for one in features]))
+
+    def _gram(self, features: Features, mode: Mode) -> GramPair:
+        known = self._grams.get((features.name, mode))
+        if known is None:
+            known = train_test_gram(features, *self._rows, mode)
+            if len(self._rows[0]) <= CACHED_GRAM_ROWS:
+                self._grams[features.name, mode] = known
+        return known

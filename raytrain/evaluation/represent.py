@@ -1,0 +1,212 @@
+"""Represent once: one pass over the labelled splits makes the features of all pathways, controls and floors.
+
+Through Ray this is Ray Data batch inference, a stage of actors that hold the encoders; inline the same without Ray.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from pipelines.augmentations import ImageAugmentation
+from pipelines.chunk import Chunk, pack, unpack
+from pipelines.manifest import Manifest
+from pipelines.operators import build_operator
+from pipelines.order import ChunkPlan
+from pipelines.stream import StreamSource
+from raytrain.checkpoint import load_latest
+from raytrain.config import RunConfig
+from raytrain.errors import ConfigError
+from raytrain.evaluation.features import FeatureWriter
+from raytrain.pathway import Pathway
+
+FLOOR_CELLS = 16  # floors are area-averaged to at most 16 x 16 cells
+Int64s = NDArray[np.int64]
+Features = dict[str, NDArray[np.float16]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentRequest:
+    """What to represent; small enough to be sent to every actor."""
+
+    config: RunConfig
+    checkpoints: dict[str, str]
+    """folder of each pathway's checkpoints"""
+    build: Callable[[str, torch.device], Pathway]
+    """builds a pathway with its initial weights"""
+    device: str = "cpu"
+
+
+class Representer:
+    """Holds every pathway with its trained and its initial weights; turns images into features.
+
+    Args:
+        statistics: each control's batch-norm statistics from one pass over the pretrain split.
+    """
+
+    def __init__(self, request: RepresentRequest, statistics: dict[str, dict[str, torch.Tensor]]) -> None:
+        torch.set_num_threads(request.config.training.threads_per_worker)
+        device = torch.device(request.device)
+        self._config = request.config
+        self._trained: dict[str, Pathway] = {}
+        self._controls: dict[str, Pathway] = {}
+        for name, folder in request.checkpoints.items():
+            checkpoint = load_latest(Path(folder))
+            if checkpoint is None:
+                raise ConfigError(f"{folder}: no whole checkpoint of pathway {name}; train it first")
+            self._trained[name] = request.build(name, device)
+            self._trained[name].load_state_tensors(checkpoint.tensors)
+            self._controls[name] = request.build(name, device)
+            self._controls[name].load_statistics(statistics[name])
+        self._operators = {
+            pathway.operator.name: (
+                ImageAugmentation(pathway.augmentation, canvas_px=request.config.data.canvas_px),
+                build_operator(pathway.operator).to(device),
+            )
+            for pathway in request.config.pathways.values()
+        }
+        self._device = device
+
+    @torch.no_grad()
+    def features(self, images: NDArray[np.uint8]) -> Features:
+        """Return [n, cells, channels] float16 by name for u8[n, 3, H, W]."""
+        parts: list[Features] = []
+        size = self._config.probe.batch_size
+        for start in range(0, len(images), size):
+            piece = torch.from_numpy(images[start : start + size].copy()).to(self._device)
+            parts.append(self._batch(piece))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _batch(self, images: torch.Tensor) -> Features:
+        made: Features = {}
+        for name, pathway in self._trained.items():
+            views = pathway.views_of(images)
+            made[name] = pathway.represent_views(views).cpu().numpy()
+            made[f"{name}.control"] = self._controls[name].represent_views(views).cpu().numpy()
+        made["floor.pixels"] = _cells(images.float() / 255)
+        for name, (augmentation, operator) in self._operators.items():
+            if name != "identity":
+                made[f"floor.{name}"] = _cells(operator(augmentation(images, None)))
+        return made
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Return the features of a table of `row` and `image` columns, as fixed-size binary columns."""
+        images = unpack(table.column("image"), "uint8", (3, *2 * (self._config.data.canvas_px,)))
+        features = self.features(images)
+        columns = {"row": table.column("row")} | {name: pack(value) for name, value in features.items()}
+        shapes = {name: pa.array([list(value.shape[1:])] * len(value)) for name, value in features.items()}
+        return pa.table(columns | {f"{name}:shape": shape for name, shape in shapes.items()})
+
+
+def _cells(maps: torch.Tensor) -> NDArray[np.float16]:
+    """Area-average maps f32[n, C, H, W] to [n, cells, C]."""
+    size = min(FLOOR_CELLS, maps.shape[-1])
+    pooled = functional.adaptive_avg_pool2d(maps, size)
+    values: NDArray[np.float16] = pooled.flatten(2).transpose(1, 2).to(torch.float16).cpu().numpy()
+    return values
+
+
+def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dict[str, torch.Tensor]:
+    """Return a control's batch-norm statistics: the cumulative average of one pass over the pretrain split."""
+    torch.set_num_threads(request.config.training.threads_per_worker)
+    pathway = request.build(name, torch.device(request.device))
+    if not pathway.has_statistics:
+        return {}
+    pathway.reset_statistics()
+    for chunk in decoded(source):
+        for start in range(0, len(chunk), request.config.training.batch_size):
+            images = torch.from_numpy(chunk.images[start : start + request.config.training.batch_size].copy())
+            pathway.accumulate_statistics(images.to(request.device))
+    return pathway.statistics()
+
+
+def decoded(source: StreamSource) -> Iterator[Chunk]:
+    """Yield a source's chunks of one epoch, decoded here."""
+    for number in range(source.plan.chunks_per_epoch):
+        yield source.chunk(number)
+
+
+def evaluation_source(config: RunConfig, manifest: Manifest, rows: Int64s, *, seed: int = 0) -> StreamSource:
+    """Return the unshuffled stream of some manifest rows, in pieces of the probe's batch size."""
+    return StreamSource(
+        manifest=manifest,
+        rows=rows,
+        data=config.data,
+        seed=seed,
+        plan=ChunkPlan(num_samples=len(rows), chunk_samples=max(2, config.probe.batch_size // 2 * 2)),
+        name="represent",
+        shuffle=False,
+    )
+
+
+class FeatureSink:
+    """Writes features that come in any order into one file a name, opened at the first block."""
+
+    def __init__(self, folder: Path, num_samples: int, config: RunConfig) -> None:
+        self._folder, self._num_samples, self._config = folder, num_samples, config
+        self._writers: dict[str, FeatureWriter] = {}
+
+    def write(self, start: int, features: Features) -> None:
+        """Write the features of samples from `start` on."""
+        if not self._writers:
+            total = sum(value.nbytes // len(value) for value in features.values()) * self._num_samples
+            limit = self._config.probe.max_features_gib
+            if total > limit * 2**30:
+                raise ConfigError(
+                    f"the features need {total / 2**30:.1f} GiB, more than probe.max_features_gib {limit:g}; "
+                    "raise it, use fewer pathways, or a smaller encoder.width"
+                )
+        for name, values in features.items():
+            if name not in self._writers:
+                self._writers[name] = FeatureWriter(
+                    self._folder,
+                    name=name,
+                    num_samples=self._num_samples,
+                    cells=values.shape[1],
+                    channels=values.shape[2],
+                    max_gib=self._config.probe.max_features_gib,
+                )
+            self._writers[name].write(start, values)
+
+    def close(self) -> None:
+        """Finish all files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        for writer in self._writers.values():
+            writer.discard()
+
+
+def represent_inline(
+    request: RepresentRequest, source: StreamSource, pretrain: StreamSource, sink: FeatureSink
+) -> None:
+    """Represent in this process."""
+    statistics = {name: calibrate(request, pretrain, name) for name in request.checkpoints}
+    representer = Representer(request, statistics)
+    start = 0
+    for chunk in decoded(source):
+        sink.write(start, representer.features(chunk.images))
+        start += len(chunk)
+
+
+def table_of(chunk: Chunk, start: int) -> pa.Table:
+    """Return the `row` and `image` columns that a Representer takes."""
+    return pa.table({"row": np.arange(start, start + len(chunk)), "image": pack(chunk.images)})
+
+
+def features_of(table: pa.Table) -> tuple[int, Features]:
+    """Return (first row, features) of a table that a Representer made."""
+    features = {
+        name: unpack(table.column(name), "float16", tuple(table.column(f"{name}:shape")[0].as_py()))
+        for name in table.column_names
+        if name != "row" and not name.endswith(":shape")
+    }
+    return table.column("row")[0].as_py(), features

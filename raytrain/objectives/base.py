@@ -1,0 +1,37 @@
+"""What every objective is: a loss on the representation of some layers, with parameters of its own."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Objective(nn.Module, ABC):
+    """A loss on representations; `draw` once a step, then `layer_loss` for each layer in `layers`."""
+
+    local: bool
+    """True: each layer is trained by its own loss, no gradient passes between layers"""
+    layers: tuple[int, ...]
+    """indices of the layers that carry a loss, bottom first"""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> Any:
+        """Return the random choices of all layers for one step, on the objective's device."""
+
+    @abstractmethod
+    def layer_loss(self, layer: int, representation: Tensor, draws: Any, labels: Tensor) -> Tensor:
+        """Return the scalar loss of one layer, in float32 or wider.
+
+        `representation` is [R, B, Q, C]: rows of patches, images, columns, channels; `labels` i64[B].
+        """
+
+    @abstractmethod
+    def layer_parameters(self, layer: int) -> list[nn.Parameter]:
+        """Return the parameters that the loss of this layer trains."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(self.parameters()).device

@@ -1,0 +1,154 @@
+"""Which context meets which target or negative: the random choices of a hinge loss, made ahead of it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raytrain.config.objectives import HingeSettings
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """All P pairs (context, target) of a grid of patches, ordered by (step, context row, image, column).
+
+    A location is flat: (row * num_images + image) * num_columns + column.
+    """
+
+    num_rows: int
+    num_images: int
+    num_columns: int
+    num_steps: int
+    skip: int
+
+    @property
+    def row_size(self) -> int:
+        """Locations in a row of patches."""
+        return self.num_images * self.num_columns
+
+    @property
+    def step_sizes(self) -> tuple[int, ...]:
+        """Number of pairs of each step: contexts are the first rows, so they lie together in memory."""
+        offsets = range(1 + self.skip, 1 + self.skip + self.num_steps)
+        return tuple((self.num_rows - offset) * self.row_size for offset in offsets)
+
+    @property
+    def step(self) -> Integers:
+        """Which step, 0 .. K-1, a pair belongs to: i64[P]."""
+        return np.repeat(np.arange(self.num_steps), self.step_sizes)
+
+    @property
+    def context(self) -> Integers:
+        """Location of each pair's context: i64[P]."""
+        return np.concatenate([np.arange(size) for size in self.step_sizes])
+
+    @property
+    def image(self) -> Integers:
+        """Image of each pair: i64[P]."""
+        return self.context % self.row_size // self.num_columns
+
+    @property
+    def offset(self) -> Integers:
+        """How many locations lie between a context and its target: i64[P]."""
+        return (self.step + 1 + self.skip) * self.row_size
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Weight of a pair in its image's mean over rows and columns and the mean over steps: f64[P]."""
+        sizes = np.array(self.step_sizes) / self.num_images
+        return 1.0 / (self.num_steps * sizes[self.step])
+
+
+@lru_cache(maxsize=8)
+def _constants(pairs: Pairs) -> tuple[Integers, Integers, Integers, Integers, NDArray[np.float64]]:
+    return pairs.step, pairs.context, pairs.image, pairs.offset, pairs.share
+
+
+def draw_numbers(
+    rng: np.random.Generator, pairs: Pairs, config: HingeSettings, sets: tuple[int, ...]
+) -> Integers:
+    """Draw what names the negatives, i64[*sets, n, P]: an image, or (everywhere) a place in the target block.
+
+    An image may draw itself: the reference does not exclude it.
+    """
+    step, _, image, _, _ = _constants(pairs)
+    if config.negatives == "same_image":
+        chosen = rng.integers(0, pairs.num_images, size=(*sets, pairs.num_steps, pairs.num_images))
+        return chosen[..., None, step, image]
+    if config.negatives == "per_location":
+        return rng.integers(0, pairs.num_images, size=(*sets, 1, len(step)))
+    block_sizes = np.array(pairs.step_sizes)[step]
+    return rng.integers(0, block_sizes, size=(*sets, config.num_negatives, len(step)))
+
+
+def draw_signs(
+    rng: np.random.Generator, pairs: Pairs, config: HingeSettings, sets: tuple[int, ...]
+) -> Integers | None:
+    """Toss each image's coin, +1 or -1: i64[*sets, B]; None when synchronous."""
+    return None if config.synchronous else 2 * rng.integers(0, 2, size=(*sets, pairs.num_images)) - 1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one step's losses, chosen before anything is gathered.
+
+    M scores a pair: its target and n negatives when synchronous, one of the two kinds (n of them) when not.
+    Shapes: `locations` i64[..., M, P]; `signs`, `weights` f[..., M, P]. loss = sum weights * max(0, 1 - signs
+    * s).
+    """
+
+    locations: Tensor
+    signs: Tensor
+    weights: Tensor
+
+    def at(self, position: int, pair_set: int) -> "Scores":
+        """Return the scores of one loss-carrying layer and one set of prediction weights, [M, P]."""
+        return Scores(
+            self.locations[position, pair_set],
+            self.signs[position, pair_set],
+            self.weights[position, pair_set],
+        )
+
+
+def plan_scores(
+    pairs: Pairs, config: HingeSettings, *, signs: Integers | None, numbers: Integers, like: Tensor
+) -> Scores:
+    """Turn coins and numbers into scores on the device and in the dtype of `like`.
+
+    Source: the means of Illing et al. 2021's code: per image over negatives, rows, columns; then the mean
+    over the images selected as positive plus the mean over those selected as negative, no factor one half;
+    then over steps. A term that no image was selected for is left out.
+    """
+    _, context, image, offset, share = _constants(pairs)
+    own = context + offset
+    if config.negatives == "everywhere":
+        negative = numbers + offset
+    else:
+        negative = own + (numbers - image) * pairs.num_columns
+    num_negatives = numbers.shape[-2]
+    if signs is None:
+        own = np.broadcast_to(own, (*numbers.shape[:-2], 1, own.size))
+        locations = np.concatenate([own, negative], axis=-2)
+        kinds = np.ones(locations.shape)
+        kinds[..., 1:, :] = -1.0
+        weights = np.broadcast_to(share / pairs.num_images, locations.shape).copy()
+        weights[..., 1:, :] /= num_negatives
+    else:
+        coins = signs[..., None, :]
+        counts = (coins[..., None] == coins[..., None, :]).sum(-1)
+        locations = np.where(coins[..., image] > 0, own, negative)
+        kinds = np.broadcast_to(coins[..., image], locations.shape).astype(np.float64)
+        weights = np.broadcast_to(share / (num_negatives * counts[..., image]), locations.shape)
+    hinge = torch.from_numpy(np.stack([kinds, weights])).to(like.dtype)
+    return Scores(_transfer(torch.from_numpy(locations), like), *_transfer(hinge, like).unbind())
+
+
+def _transfer(values: Tensor, like: Tensor) -> Tensor:
+    if like.device.type == "cuda":
+        return values.pin_memory().to(like.device, non_blocking=True)
+    return values.to(like.device)

@@ -1,0 +1,49 @@
+"""Supervised: cross entropy of a linear classifier on the last layer, trained end to end."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raytrain.collectives import all_reduce_sum, world_size
+from raytrain.config.objectives import SupervisedConfig
+from raytrain.errors import ConfigError
+from raytrain.objectives.base import Objective
+
+
+class Supervised(Objective):
+    """Cross entropy, mean over the labelled samples (label >= 0) of all ranks; 0 where there is none."""
+
+    local = False
+
+    def __init__(
+        self, config: SupervisedConfig, *, channels: tuple[int, ...], num_cells: int, num_classes: int
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ConfigError(
+                f"objective supervised needs labels of at least 2 classes, the data has {num_classes}; "
+                "choose objective.name = 'clapp' or another data set"
+            )
+        self.pool = config.pool
+        self.layers = (len(channels) - 1,)
+        self.classifier = nn.Linear(channels[-1] * (1 if config.pool == "mean" else num_cells), num_classes)
+
+    def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> None:
+        """Draw nothing."""
+
+    def layer_loss(self, layer: int, representation: Tensor, draws: None, labels: Tensor) -> Tensor:
+        """Return the loss; over ranks the mean of the ranks' losses is the joint batch's."""
+        if self.pool == "mean":
+            features = representation.mean((0, 2))
+        else:
+            features = representation.permute(1, 0, 2, 3).flatten(1)
+        logits = self.classifier(features)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+        count = all_reduce_sum((labels >= 0).sum().to(logits.dtype)) / world_size()
+        return total / count.clamp(min=1 / world_size())
+
+    def layer_parameters(self, layer: int) -> list[nn.Parameter]:
+        """Return the classifier's weights."""
+        return list(self.classifier.parameters())

@@ -1,0 +1,319 @@
+"""One pathway: images in, losses and an update out. Torch, not ray."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.augmentations.image import ImageAugmentation
+from pipelines.batch import ImageBatch
+from pipelines.cuts import Patches
+from pipelines.operators import build_operator
+from pipelines.randomness import generator
+from pipelines.stage import view_name
+from pipelines.standardise import Standardiser
+from raytrain.collectives import GradientAverager, world_size
+from raytrain.config.run import PathwayConfig, TrainingConfig
+from raytrain.encoders import build_encoder, mean_over_pixels
+from raytrain.errors import ConfigError
+from raytrain.finite import FiniteGuard
+from raytrain.objectives import build_objective
+from raytrain.optim import build_optimizer, check_same
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one step gives back, without having waited for the device."""
+
+    losses: Tensor
+    """f[num_losses] on the device, mean over the ranks, in the order of `Pathway.loss_names`"""
+    stop: Tensor | bool
+    """whether any rank asked to stop; the same on all ranks"""
+
+
+class Pathway:
+    """Augmentation, operator, cut, encoder, objective and optimiser of one pathway on one device.
+
+    Initial weights depend on (seed, name) alone, negatives on (seed, name, epoch, step, rank), augmentation
+    on (seed, epoch, sample): the same steps give the same weights in any process.
+
+    Example:
+        pathway = Pathway("lbp", config, seed=0, canvas_px=64, num_classes=43, device=torch.device("cpu"),
+                          training=training, standardiser=standardiser)
+        losses = pathway.step(batch).losses
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: PathwayConfig,
+        *,
+        seed: int,
+        canvas_px: int,
+        num_classes: int,
+        device: torch.device,
+        training: TrainingConfig,
+        standardiser: Standardiser,
+    ) -> None:
+        self.name, self.config, self.seed, self.device, self.training = name, config, seed, device, training
+        self._augmentation = ImageAugmentation(config.augmentation, canvas_px=canvas_px).to(device)
+        self._operator = build_operator(config.operator).to(device)
+        self.standardiser = standardiser.to(device)
+        self._cut = Patches(config.cut).to(device)
+        empty = torch.zeros(1, 3, canvas_px, canvas_px, dtype=torch.uint8, device=device)
+        num_rows, _, num_columns, in_channels, size_px, _ = self._cut_views(empty, None).shape
+        self.num_cells = num_rows * num_columns
+        words = (seed, name)
+        encoder = build_encoder(config.encoder, in_channels=in_channels, seed_words=words)
+        smallest_px = 2 ** sum(bool(layer.pool) for layer in encoder.layers)
+        if size_px < smallest_px:
+            raise ConfigError(
+                f"pathways.{name}.cut.size_px is {size_px}; encoder {config.encoder.name} halves a patch "
+                f"down to one pixel and needs at least {smallest_px}"
+            )
+        objective = build_objective(
+            config.objective,
+            channels=encoder.channels,
+            num_cells=self.num_cells,
+            num_classes=num_classes,
+            seed_words=words,
+        )
+        self._layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.encoder = encoder.to(device, memory_format=self._layout)  # type: ignore[call-overload]
+        self.objective = objective.to(device)
+        if training.compile:
+            for layer in self.encoder.layers:
+                layer.compile(dynamic=False)
+        parts = (("encoder", self.encoder), ("objective", self.objective))
+        self._parameters = {
+            f"{part}.{inner}": value for part, module in parts for inner, value in module.named_parameters()
+        }
+        self.optimizer = build_optimizer(config.optimizer, self._parameters.items())
+        self.loss_names: tuple[str, ...] = tuple(f"layer{index + 1}" for index in objective.layers)
+        self._averager = GradientAverager()
+        self._guard = FiniteGuard(name, losses=self.loss_names, parameters=tuple(self._parameters))
+        self._defers_check = device.type == "cuda" and self.optimizer.can_skip_on_device
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of trained values in encoder and objective."""
+        return sum(parameter.numel() for parameter in self._parameters.values())
+
+    def views(self, batch: ImageBatch, *, train: bool) -> Tensor:
+        """Return what the encoder sees, f32[R, B, Q, C, p, p], rows of patches first.
+
+        Augmented by the batch's own draws when `train`, else cropped in the centre.
+        """
+        operated = batch.operated.get(view_name(self.config)) if train else None
+        if operated is not None:
+            return self._cut_maps(operated.to(self.device, non_blocking=True))
+        draws = (
+            self._augmentation.draw(batch.key_hashes, seed=self.seed, epoch=batch.epoch) if train else None
+        )
+        return self._cut_views(batch.images.to(self.device, non_blocking=True), draws)
+
+    def views_of(self, images_u8: Tensor) -> Tensor:
+        """Return what the encoder sees of u8[B, 3, H, W] cropped in the centre, f32[R, B, Q, C, p, p]."""
+        return self._cut_views(images_u8.to(self.device), None)
+
+    def step(self, batch: ImageBatch, *, rank: int = 0, stop: bool = False) -> StepResult:
+        """Train on one batch (this rank's share of it): all layers' gradients, a finite check, one update.
+
+        Raises:
+            DivergedError: a loss or gradient is not finite; raised before the update. On CUDA the update is
+            left out at once, and the error comes with the next `check`.
+        """
+        batch = batch.to(self.device)
+        self.encoder.train()
+        if self.objective.local:
+            self._local_gradients(batch, rank=rank, stop=stop)
+        else:
+            self._end_to_end_gradients(batch, rank=rank, stop=stop)
+        scalars = self._averager.wait()
+        losses = scalars[: len(self.loss_names)]
+        self._update(losses, batch)
+        return StepResult(losses=losses, stop=scalars[-1] > 0 if world_size() > 1 else stop)
+
+    def check(self) -> None:
+        """Wait for the device and raise what `step` may have found since the last call.
+
+        Raises:
+            DivergedError: names pathway, epoch, step, and the loss or gradient that was not finite.
+        """
+        self._guard.check()
+
+    @torch.no_grad()
+    def represent(self, images_u8: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
+        """Return the last layer's representation of u8[B, 3, H, W]: [B, num_cells, channels], row by row."""
+        return self.represent_views(self.views_of(images_u8), dtype=dtype)
+
+    @torch.no_grad()
+    def represent_views(self, patches: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
+        """Return the last layer's representation of `views_of` some images: [B, num_cells, channels]."""
+        self.encoder.eval()
+        num_rows, num_images, num_columns = patches.shape[:3]
+        with self._autocast():
+            representation = self.encoder(self._encoder_input(patches))
+        grid = representation.view(num_rows, num_images, num_columns, -1)
+        cells: Tensor = grid.transpose(0, 1).reshape(num_images, self.num_cells, -1)
+        return cells.to(dtype)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the encoder has batch norm, whose statistics a control must be given."""
+        return bool(self._norms())
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Return the running statistics of batch norm by name."""
+        return {name: value.cpu() for name, value in self.encoder.named_buffers()}
+
+    @torch.no_grad()
+    def load_statistics(self, statistics: dict[str, Tensor]) -> None:
+        """Restore `statistics`."""
+        for name, value in self.encoder.named_buffers():
+            value.copy_(statistics[name])
+
+    def reset_statistics(self) -> None:
+        """Forget the running statistics of batch norm, before `accumulate_statistics`."""
+        for norm in self._norms():
+            norm.reset_running_stats()
+
+    @torch.no_grad()
+    def accumulate_statistics(self, images_u8: Tensor) -> None:
+        """Add u8[B, 3, H, W] to the running statistics of batch norm, every batch with equal weight.
+
+        Does nothing without batch norm.
+        """
+        norms = self._norms()
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        self.encoder.train()
+        for norm in norms:
+            norm.momentum = None
+        with self._autocast():
+            self.encoder(self._encoder_input(self._cut_views(images_u8.to(self.device), None)))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return all that training continues from, by flat names: encoder.*, objective.*, optimizer.*."""
+        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state_tensors().items()}
+        return {**self._weights(), **optimizer}
+
+    @torch.no_grad()
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore `state_tensors` exactly.
+
+        Raises:
+            ConfigError: a tensor is missing, unknown, or of another shape or dtype.
+        """
+        weights = self._weights()
+        found = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+        if found.keys() != weights.keys():
+            name = min(found.keys() ^ weights.keys())
+            raise ConfigError(
+                f"pathways.{self.name}: {name} is {'missing in' if name in weights else 'unknown, but in'} "
+                "the checkpoint; use a new run folder or set encoder and objective back"
+            )
+        for name, tensor in found.items():
+            check_same(f"pathways.{self.name}: {name}", tensor, weights[name])
+        self.optimizer.load_state_tensors(
+            {name[len("optimizer.") :]: tensor for name, tensor in tensors.items() if name not in found}
+        )
+        for name, tensor in found.items():
+            weights[name].copy_(tensor)
+
+    def weights_sha256(self) -> str:
+        """Return a digest of the names, types, shapes and bytes of encoder and objective."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._weights().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {list(values.shape)};".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def _cut_views(self, images: Tensor, draws: Any) -> Tensor:
+        return self._cut_maps(self._operator(self._augmentation(images, draws)))
+
+    @torch.no_grad()
+    def _cut_maps(self, maps: Tensor) -> Tensor:
+        patches = self._cut(self.standardiser(maps))
+        assert isinstance(patches, Tensor)
+        return patches
+
+    def _encoder_input(self, patches: Tensor) -> Tensor:
+        return patches.flatten(0, 2).contiguous(memory_format=self._layout)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.training.precision == "bf16"
+        # nothing to cache: each weight is cast once a step, and its copy should live no longer than its layer
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+    def _inputs(self, batch: ImageBatch, rank: int) -> tuple[Tensor, torch.Size, Any]:
+        """Return patches [N, C, p, p], the grid (R, B, Q), N = R * B * Q, and the objective's draws."""
+        patches = self.views(batch, train=True)
+        grid = patches.shape[:3]
+        rng = generator("negatives", self.seed, self.name, batch.epoch, batch.step, rank)
+        draws = self.objective.draw(rng, num_images=grid[1], num_rows=grid[0], num_columns=grid[2])
+        return self._encoder_input(patches), grid, draws
+
+    def _local_gradients(self, batch: ImageBatch, *, rank: int, stop: bool) -> None:
+        """Forward, loss, backward and free one layer at a time; the next layer gets the detached output."""
+        maps, grid, draws = self._inputs(batch, rank)
+        for index in range(len(self.encoder.layers)):
+            loss, maps = self._layer_gradients(index, maps, grid, draws, batch.labels)
+            self._launch(index, loss, stop)
+
+    def _layer_gradients(
+        self, index: int, maps: Tensor, grid: torch.Size, draws: Any, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            representation_map, following = self.encoder.layers[index](maps)
+            representation = mean_over_pixels(representation_map).view(*grid, -1)
+            loss = self.objective.layer_loss(index, representation, draws, labels)
+        del representation_map, representation  # the graph holds what the backward pass still needs
+        following = following.detach()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), following
+
+    def _end_to_end_gradients(self, batch: ImageBatch, *, rank: int, stop: bool) -> None:
+        """One forward pass, one loss on the last layer, one backward pass."""
+        maps, grid, draws = self._inputs(batch, rank)
+        last = len(self.encoder.layers) - 1
+        with self._autocast():
+            representation = self.encoder(maps).view(*grid, -1)
+            loss = self.objective.layer_loss(last, representation, draws, batch.labels)
+        del maps, representation
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._launch(last, loss.detach(), stop)
+
+    def _launch(self, index: int, loss: Tensor, stop: bool) -> None:
+        """Start averaging over the ranks: a loss, the gradients it made and, with the last, the stop."""
+        layers = self.encoder.layers
+        trained = [layers[index]] if self.objective.local else list(layers)
+        parameters = [parameter for layer in trained for parameter in layer.parameters()]
+        scalars = loss.reshape(1)
+        if world_size() > 1 and index == len(layers) - 1:
+            scalars = torch.cat([scalars, scalars.new_full((1,), float(stop))])
+        self._averager.launch(parameters + self.objective.layer_parameters(index), scalars=scalars)
+
+    def _update(self, losses: Tensor, batch: ImageBatch) -> None:
+        gradients = [parameter.grad for parameter in self._parameters.values()]
+        diverged = self._guard.watch(losses, gradients, epoch=batch.epoch, step=batch.step)
+        if not self._defers_check:
+            self._guard.check()
+        self.optimizer.step(skip=diverged if self._defers_check else None)
+        self.optimizer.drop_gradients()
+
+    def _weights(self) -> dict[str, Tensor]:
+        parts = (("encoder", self.encoder), ("objective", self.objective))
+        return {
+            f"{part}.{name}": value for part, module in parts for name, value in module.state_dict().items()
+        }
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.encoder.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -1,0 +1,1 @@
+"""Presets: one TOML file each, naming its source, command and expected figure."""

@@ -1,0 +1,93 @@
+"""Progress: one line a logged step, and a bar on a terminal."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class ProgressPrinter:
+    """Prints a line when the slowest pathway has passed a logged step.
+
+    Args:
+        num_steps: steps of each pathway.
+        epochs: for the line's `epoch`.
+    """
+
+    def __init__(self, console: Console, *, pathways: list[str], num_steps: int, epochs: int) -> None:
+        self._console, self._num_steps, self._epochs = console, num_steps, epochs
+        self._latest: dict[str, dict[str, Any]] = {}
+        self._pathways = pathways
+        self._printed = 0
+        self._began = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        self.first_step_s: float | None = None
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting", total=num_steps)
+            self._bar.start()
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def update(self, lines: list[dict[str, Any]], done: set[str] | None = None) -> None:
+        """Take new logged lines; print when all pathways have passed another one."""
+        for line in lines:
+            self._latest[line["pathway"]] = line
+            if self._first is None:
+                self._first = (line["step"], time.monotonic())
+                self.first_step_s = time.monotonic() - self._began
+        waiting = [name for name in self._pathways if name not in (done or set())]
+        if not waiting or any(name not in self._latest for name in waiting):
+            return
+        step = min(self._latest[name]["step"] for name in waiting)
+        if step > self._printed:
+            self._printed = step
+            self.say(self._line(step))
+            if self._bar:
+                self._bar.update(self._task, completed=step, description="training")
+
+    def _line(self, step: int) -> str:
+        losses = "  ".join(
+            f"{name} {sum(line['losses'].values()) / max(1, len(line['losses'])):.4f}"
+            for name, line in self._latest.items()
+        )
+        rate = sum(line["samples_per_s"] for line in self._latest.values())
+        memory = sum(line["memory_mib"] for line in self._latest.values()) / 1024
+        epoch = max(line["epoch"] for line in self._latest.values()) + 1
+        elapsed = time.monotonic() - self._began
+        return (
+            f"step {step}/{self._num_steps}  epoch {epoch}/{self._epochs}  loss {losses}  {rate:.0f} samples/s  "
+            f"{memory:.1f} GiB  elapsed {clock(elapsed)}  left {self._left(step)}"
+        )
+
+    def _left(self, step: int) -> str:
+        assert self._first is not None
+        done, seconds = step - self._first[0], time.monotonic() - self._first[1]
+        if done <= 0:
+            return "?"
+        return clock((self._num_steps - step) * seconds / done)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss or h:mm:ss."""
+    whole = int(seconds + 0.5)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,109 @@
+"""The dry run: what a run would do, said before it costs anything; two real steps a pathway give the times."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.batch import BatchReader, ImageBatch
+from pipelines.order import Cursor
+from pipelines.sources import open_manifest
+from raytrain.config import RunConfig, to_toml
+from raytrain.training.cluster import Needs
+from raytrain.training.loop import memory_mib
+from raytrain.training.run import check_data, probe_rows
+from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
+
+TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
+
+
+def describe_run(config: RunConfig) -> str:
+    """Return resolved settings, first-batch shapes, parameters, memory, processes and a time estimate."""
+    manifest = open_manifest(config.data)
+    check_data(config, manifest)
+    setup = RunSetup.build(
+        config, manifest, Path(config.run_folder), estimate_standardisers(config, manifest)
+    )
+    torch.set_num_threads(config.training.threads_per_worker)
+    device = choose_device(config)
+    batch = first_batch(setup)
+    lines = [to_toml(config), f"data: {setup.num_samples} samples to train on, {setup.num_classes} classes"]
+    lines.append(f"first batch: images {list(batch.images.shape)} uint8, labels {list(batch.labels.shape)}")
+    seconds: list[float] = []
+    for name in config.pathways:
+        text, step_s = _describe_pathway(setup, name, batch, device)
+        lines.append(text)
+        seconds.append(step_s)
+    steps = config.training.epochs * setup.plan(next(iter(config.pathways))).steps_per_epoch
+    lines += [
+        _processes(config),
+        _stream(setup),
+        _time(config, seconds, steps, len(probe_rows(manifest)["rows"])),
+    ]
+    return "\n".join(lines)
+
+
+def first_batch(setup: RunSetup) -> ImageBatch:
+    """Return the first batch of the run's first stream, decoded here."""
+    name = next(iter(setup.config.pathways))
+    source = setup.source(setup.config.pathways[name].stream)
+    plan = setup.plan(name)
+    return BatchReader(plan, source.chunk).read(Cursor())
+
+
+def _describe_pathway(setup: RunSetup, name: str, batch: ImageBatch, device: Any) -> tuple[str, float]:
+    pathway = setup.pathway(name, device)
+    views = pathway.views(batch, train=True)
+    before = memory_mib(device)
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        pathway.step(batch)
+        pathway.check()
+        times.append(time.perf_counter() - started)
+    features = pathway.represent(batch.images[:2])
+    text = (
+        f"pathway {name}: patches {list(views.shape)} (rows, images, columns, channels, px, px), "
+        f"{pathway.parameters_count:,} parameters, features {list(features.shape[1:])} a sample, "
+        f"about {max(0, memory_mib(device) - before)} MiB and {times[-1]:.3f} s a step"
+    )
+    return text, times[-1]
+
+
+def _processes(config: RunConfig) -> str:
+    workers = sum(config.workers(name) for name in config.pathways)
+    if config.training.executor == "inline":
+        return "processes: 1 (inline)"
+    needs = Needs.of(config)
+    count = workers + TRAIN_PROCESSES * len(config.pathways) + 2 + config.data.decode_tasks
+    return (
+        f"processes: about {count} ({workers} workers, {TRAIN_PROCESSES} more a pathway, broadcast, recorder, "
+        f"{config.data.decode_tasks} decode tasks); needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs"
+    )
+
+
+def _stream(setup: RunSetup) -> str:
+    stream = next(iter(setup.streams()))
+    plan = setup.chunk_plan(stream)
+    sample = 3 * setup.config.data.canvas_px**2 + setup.view_bytes(stream)
+    return (
+        f"stream: {plan.chunks_per_epoch} chunks an epoch of {plan.chunk_samples} samples "
+        f"({plan.chunk_samples * sample / 2**20:.1f} MiB), {setup.config.num_lanes} lane(s), window "
+        f"{setup.config.data.window_mib:g} MiB"
+    )
+
+
+def _time(config: RunConfig, seconds: list[float], steps: int, evaluated: int) -> str:
+    cores = os.cpu_count() or 1
+    at_once = 1 if config.training.executor == "inline" else min(len(seconds), cores)
+    train = float(np.sum(seconds)) * steps / at_once
+    startup = 0 if config.training.executor == "inline" else 10 + 5 * len(seconds)
+    probe = float(np.sum(seconds)) * 0.8 * evaluated / config.training.batch_size / at_once
+    total = startup + train + (probe if config.probe.enabled else 0)
+    return (
+        f"time: about {total / 60:.1f} min ({steps} steps a pathway {train:.0f} s, start {startup} s, "
+        f"features {probe:.0f} s) on {cores} cores"
+    )

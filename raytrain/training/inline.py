@@ -1,0 +1,156 @@
+"""The same training in one process, without Ray: for a debugger, a machine without ray, and to be measured against."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from queue import Full, Queue
+from typing import Any
+
+import torch
+
+from pipelines.batch import BatchReader
+from pipelines.chunk import Chunk
+from pipelines.stage import OperatorStage, StageSettings, view_name
+from pipelines.stream import StreamSource
+from raytrain.errors import ConfigError, DataError
+from raytrain.training.loop import PathwayLoop
+from raytrain.training.recorder import Recorder
+from raytrain.training.setup import RunSetup, choose_device
+
+
+class ChunkAhead:
+    """Makes a stream's chunks one ahead of their use, in a thread; several pathways take the same ones."""
+
+    def __init__(self, source: StreamSource, numbers: Iterator[int], stage: OperatorStage | None) -> None:
+        self._source, self._stage = source, stage
+        self._queue: Queue[Chunk | BaseException] = Queue(maxsize=1)
+        self._current: dict[int, Chunk] = {}
+        self._cached: dict[int, Chunk] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, args=(numbers,), daemon=True)
+        self._thread.start()
+
+    def __call__(self, number: int) -> Chunk:
+        """Return a chunk; those before it are forgotten."""
+        while number not in self._current:
+            item = self._queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            self._current = {n: chunk for n, chunk in self._current.items() if n >= number}
+            self._current[item.number] = item
+        return self._current[number]
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._closed = True
+        self._thread.join(timeout=10)
+
+    def _run(self, numbers: Iterator[int]) -> None:
+        try:
+            for number in numbers:
+                chunk = self._source.chunk(number, self._cached.get if self._cached else None)
+                if self._source.data.cache == "memory" and chunk.epoch == 0:
+                    self._cached[number] = chunk
+                self._put(self._stage.operate(chunk) if self._stage else chunk)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Chunk | BaseException) -> None:
+        while not self._closed:
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except Full:
+                continue
+
+
+def train_inline(
+    setup: RunSetup, recorder: Recorder, *, stop: Callable[[], bool], tick: Callable[[], Any]
+) -> list[dict[str, Any]]:
+    """Train all pathways step by step in turn; return their outcomes.
+
+    Args:
+        stop: asked before each step.
+        tick: called after each step, to print progress.
+
+    Raises:
+        ConfigError: more than one worker a pathway.
+    """
+    for name in setup.config.pathways:
+        if setup.config.workers(name) > 1:
+            raise ConfigError(
+                f"pathways.{name}.workers is {setup.config.workers(name)}, but training.executor = inline has one "
+                "process; use --training.executor ray"
+            )
+    torch.set_num_threads(setup.config.training.threads_per_worker)
+    outcomes: dict[str, dict[str, Any]] = {}
+    for stream, names in setup.streams().items():
+        outcomes |= _train_stream(setup, recorder, stream, names, stop, tick)
+    return [outcomes[name] for name in setup.config.pathways]
+
+
+def _train_stream(
+    setup: RunSetup,
+    recorder: Recorder,
+    stream: str,
+    names: list[str],
+    stop: Callable[[], bool],
+    tick: Callable[[], Any],
+) -> dict[str, dict[str, Any]]:
+    device = choose_device(setup.config)
+    loops = {name: _build_loop(setup, recorder, name, device) for name in names}
+    start = min(loop.cursor for loop in loops.values())
+    plan = setup.plan(names[0])
+    ahead = _open_stream(setup, recorder, stream, plan.needed_chunks(start, setup.config.training.epochs))
+    readers = {name: BatchReader(plan, ahead, pin=device.type == "cuda") for name in names}
+    cursor, stopped = start, False
+    budget = setup.config.data.quarantine_budget * setup.num_samples
+    try:
+        while not stopped and not all(loop.finished for loop in loops.values()):
+            stopped = stop()
+            for name, loop in loops.items():
+                if loop.cursor == cursor and not loop.finished:
+                    pathway = setup.config.pathways[name]
+                    view = view_name(pathway) if pathway.placement == "stream" else ""
+                    with loop.ledger.time("data"):
+                        batch = readers[name].read(cursor, view)
+                    loop.advance(batch, stop=stopped)
+            cursor = plan.after(cursor)
+            check_quarantine(recorder.counts()["quarantined"], budget, setup)
+            tick()
+    finally:
+        ahead.close()
+    return {name: loop.outcome(stopped=not loop.finished) for name, loop in loops.items()}
+
+
+def _open_stream(setup: RunSetup, recorder: Recorder, stream: str, numbers: Iterator[int]) -> ChunkAhead:
+    source = replace(setup.source(stream), on_decoded=recorder.decoded)
+    views = setup.views(stream)
+    stage = None
+    if views:
+        stage = OperatorStage(
+            StageSettings(views, setup.config.data.canvas_px, setup.config.seed, recorder.operated)
+        )
+    return ChunkAhead(source, numbers, stage)
+
+
+def _build_loop(setup: RunSetup, recorder: Recorder, name: str, device: torch.device) -> PathwayLoop:
+    loop = PathwayLoop(
+        setup.pathway(name, device),
+        setup.config,
+        plan=setup.plan(name),
+        folder=setup.checkpoints(name),
+        record=recorder.log,
+    )
+    recorder.started(name, 0, loop.restore())
+    return loop
+
+
+def check_quarantine(quarantined: int, budget: float, setup: RunSetup) -> None:
+    """Raise DataError when more samples are quarantined than the budget allows."""
+    if quarantined > budget:
+        raise DataError(
+            f"{quarantined} of {setup.num_samples} samples could not be decoded, more than "
+            f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; "
+            f"see {setup.folder / 'quarantine.jsonl'}"
+        )

@@ -1,0 +1,151 @@
+"""The training loop of one pathway: the same code in a Ray Train worker and in one process."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.batch import BatchReader, ImageBatch
+from pipelines.order import BatchPlan, Cursor
+from raytrain.checkpoint import load_latest, save_checkpoint
+from raytrain.config import RunConfig
+from raytrain.errors import StorageError
+from raytrain.pathway import Pathway
+from raytrain.training.ledger import Ledger
+
+Record = Callable[[dict[str, Any]], None]
+
+
+class PathwayLoop:
+    """Trains one pathway from its checkpoint to the last epoch, a step a call.
+
+    Args:
+        plan: the batches of this rank.
+        folder: the pathway's checkpoints.
+        record: takes one object a logged step.
+    """
+
+    def __init__(
+        self, pathway: Pathway, config: RunConfig, *, plan: BatchPlan, folder: Path, record: Record
+    ) -> None:
+        self.pathway, self.config, self.plan = pathway, config, plan
+        self.folder, self.record = folder, record
+        self.cursor, self.step = Cursor(), 0
+        self.ledger = Ledger()
+        self._since_log = (0, 0.0)
+        self._rate = 0.0
+
+    def restore(self) -> int:
+        """Load the newest whole checkpoint if there is one; return the steps done."""
+        checkpoint = load_latest(self.folder)
+        if checkpoint is not None:
+            if checkpoint.meta.get("seed") != self.config.seed:
+                raise StorageError(f"{checkpoint.folder} was written by seed {checkpoint.meta.get('seed')}")
+            self.pathway.load_state_tensors(checkpoint.tensors)
+            self.step = checkpoint.step
+            # Recomputed rather than read, so that a longer schedule goes on from a finished shorter one.
+            self.cursor = Cursor(*divmod(self.step, self.plan.steps_per_epoch))
+        return self.step
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.training.epochs * self.plan.steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.num_steps
+
+    def run(self, batches: BatchReader, *, view: str = "", stop: Callable[[], bool]) -> bool:
+        """Train to the end or to an agreed stop; return whether it was stopped."""
+        while not self.finished:
+            with self.ledger.time("data"):
+                batch = batches.read(self.cursor, view)
+            if self.advance(batch, stop=stop()):
+                return not self.finished
+        return False
+
+    def advance(self, batch: ImageBatch, *, stop: bool = False) -> bool:
+        """Train on one batch, log and checkpoint when due; return whether all ranks agreed to stop."""
+        training = self.config.training
+        with self.ledger.time("step"):
+            result = self.pathway.step(batch.to(self.pathway.device), rank=self.plan.rank, stop=stop)
+        self.step += 1
+        self.cursor = self.plan.after(self.cursor)
+        stopped = bool(result.stop)
+        if self.step % training.log_every == 0 or self.finished:
+            with self.ledger.time("step"):
+                self.pathway.check()
+                self._log(batch, result.losses)
+        if self.cursor.step == 0 or self.step % training.checkpoint_every == 0 or stopped:
+            with self.ledger.time("checkpoint"):
+                self.save()
+        return stopped
+
+    def save(self) -> None:
+        """Write a checkpoint of this step; rank 0 alone does."""
+        self.pathway.check()
+        if self.plan.rank == 0:
+            save_checkpoint(
+                self.folder,
+                self.pathway.state_tensors(),
+                step=self.step,
+                cursor=self.cursor,
+                meta={
+                    "pathway": self.pathway.name,
+                    "seed": self.config.seed,
+                    "standardiser": self.pathway.standardiser.to_json(),
+                },
+                keep=self.config.training.keep_checkpoints,
+            )
+
+    def _log(self, batch: ImageBatch, losses: torch.Tensor) -> None:
+        line: dict[str, Any] = {
+            "pathway": self.pathway.name,
+            "epoch": batch.epoch,
+            "step": self.step,
+            "rank": self.plan.rank,
+            "time": round(time.time(), 4),
+            "batch_hash": f"{np.bitwise_xor.reduce(batch.key_hashes):016x}",
+        }
+        if self.plan.rank == 0:
+            now, (last_step, last_time) = time.perf_counter(), self._since_log
+            if last_step:
+                self._rate = (self.step - last_step) * self.plan.batch_size / max(now - last_time, 1e-9)
+            self._since_log = (self.step, now)
+            line |= {
+                "losses": dict(zip(self.pathway.loss_names, losses.tolist(), strict=True)),
+                "samples_per_s": round(self._rate, 1),
+                "memory_mib": memory_mib(self.pathway.device),
+                "waits": self.ledger.shares(),
+            }
+        self.record(line)
+
+    def outcome(self, *, stopped: bool) -> dict[str, Any]:
+        """Return what the summary says of this pathway."""
+        ledger = self.ledger
+        busy = max(ledger.total, 1e-9)
+        return {
+            "name": self.pathway.name,
+            "epochs": self.step // self.plan.steps_per_epoch,
+            "steps": self.step,
+            "stopped": stopped,
+            "samples_per_s": round(self._rate, 1),
+            "waits": ledger.shares(),
+            "causes": {cause: round(seconds, 2) for cause, seconds in ledger.causes.items()},
+            "busy_s": round(busy, 2),
+            "weights_sha256": self.pathway.weights_sha256(),
+        }
+
+
+def memory_mib(device: torch.device) -> int:
+    """Return the peak device memory on a GPU, else the resident memory of this process, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20

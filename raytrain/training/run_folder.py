@@ -1,0 +1,147 @@
+"""The run folder: one process at a time, resolved settings, environment; refused when data or pathways changed."""
+
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from raytrain.config import RunConfig, load_toml, to_toml
+from raytrain.errors import ConfigError, DataError, StorageError
+
+CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
+PACKAGES = ("raytrain", "torch", "ray", "numpy", "pyarrow", "pillow", "pytorch_wavelets")
+# What may differ when a run goes on: how it is run, not what it computes.
+FREE = {
+    "preset",
+    "out",
+    "training.epochs",
+    "training.executor",
+    "training.max_restarts",
+    "training.log_every",
+}
+FREE |= {"training.checkpoint_every", "training.keep_checkpoints", "training.cpus_per_worker"}
+FREE |= {"training.gpus_per_worker", "data.root", "data.cache", "data.cache_gib", "data.chunk_mib"}
+FREE |= {"data.window_mib", "data.decode_tasks", "data.read_timeout_s", "data.read_retries", "data.lease_s"}
+FREE |= {"data.quarantine_budget", "data.lanes"}
+
+
+@contextmanager
+def open_run_folder(config: RunConfig) -> Iterator[Path]:
+    """Create or reopen the run folder, held by this process alone; yield its absolute path.
+
+    Raises:
+        ConfigError: another process uses it, it is no run folder, or it was made with other settings.
+        StorageError: it cannot be created.
+    """
+    folder = Path(config.run_folder).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+        others = [path.name for path in folder.iterdir() if path.name != ".lock"]
+        if others:
+            raise ConfigError(f"--out {folder} is not empty and not a run folder; name a new or empty one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise StorageError(f"--out {folder}: cannot be created: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise ConfigError(
+                f"--out {folder} is in use by another process; wait for it or name another"
+            ) from None
+        raise StorageError(f"--out {folder}: cannot be locked: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+def settle(folder: Path, config: RunConfig, manifest_hash: str) -> None:
+    """Write settings and environment of a new run, or check that an old one may go on.
+
+    Raises:
+        ConfigError: a setting that changes what is computed differs.
+        DataError: the manifest differs; both hashes are named.
+    """
+    if (folder / CONFIG).exists():
+        before = json.loads((folder / ENVIRONMENT).read_text()) if (folder / ENVIRONMENT).exists() else {}
+        former_hash = before.get("manifest_hash", manifest_hash)
+        if former_hash != manifest_hash:
+            raise DataError(
+                f"{folder}: the data changed since this run began: manifest {former_hash[:16]} then, "
+                f"{manifest_hash[:16]} now; restore the data or name another --out"
+            )
+        for key, former, now in differences(load_toml(folder / CONFIG), config):
+            if key not in FREE and not key.endswith(
+                (".optimizer.implementation", ".workers", ".placement", ".stream")
+            ):
+                raise ConfigError(
+                    f"{folder} was made with {key} = {former!r}, not {now!r}: its checkpoints would not fit; "
+                    "use the former value or name another --out"
+                )
+    write_atomic(folder / ENVIRONMENT, json.dumps(environment(manifest_hash), indent=1))
+    write_atomic(folder / CONFIG, to_toml(config))
+
+
+def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:
+    """Return (setting, former value, value now) of all settings that differ."""
+    first, second = (_flatten(dataclasses.asdict(config)) for config in (former, now))
+    return [
+        (key, first.get(key), second.get(key))
+        for key in sorted(first.keys() | second.keys())
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        full = f"{path}.{key}" if path else key
+        flat |= _flatten(value, full) if isinstance(value, dict) else {full: value}
+    return flat
+
+
+def environment(manifest_hash: str) -> dict[str, Any]:
+    """Return what a run ran on."""
+    versions: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "manifest_hash": manifest_hash,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file aside and rename it.
+
+    Raises:
+        StorageError: the disk is full or not writable; the former file is untouched.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StorageError(f"{path}: not written: {error.strerror}; free space and run again") from None

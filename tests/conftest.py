@@ -1,0 +1,44 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of small real data sets, where there is one."""
+    folder = os.environ.get("RAYTRAIN_TEST_DATA")
+    if not folder:
+        pytest.skip("RAYTRAIN_TEST_DATA is not set: no real data to test on")
+    return Path(folder)
+
+
+def run_values(**changes: Any) -> dict[str, Any]:
+    """Settings of a small run on generated shapes: random crops, asynchronous signs, batch norm."""
+    encoder = {"name": "vgg6", "width": 0.0625, "batch_norm": True}
+    augmentation = {"crop_px": 64, "flip": True}
+    values: dict[str, Any] = {
+        "data": {
+            "source": "shapes",
+            "canvas_px": 72,
+            "select_fraction": 0.0,
+            "chunk_mib": 0.36,  # 24 samples: the 8 that training leaves out lie in a chunk that is read
+            "shapes": {"num_train": 72, "num_test": 32},
+        },
+        "training": {"epochs": 3, "batch_size": 16, "log_every": 1, "checkpoint_every": 3, "device": "cpu"},
+        "pathways": {
+            "identity": {"encoder": encoder, "augmentation": augmentation},
+            "lbp": {"operator": "lbp", "encoder": encoder, "augmentation": augmentation},
+        },
+        "probe": {"enabled": False},
+    }
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        if name:
+            values[section][name] = value
+        else:
+            values[section] = value
+    return values

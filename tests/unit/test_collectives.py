@@ -1,0 +1,150 @@
+"""Two ranks with different rows equal one process with the joint batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from raytrain.collectives import GradientAverager, all_reduce_sum, world_size
+from raytrain.config import SupervisedConfig, Vgg6Config
+from raytrain.encoders import build_encoder
+from raytrain.layers import GlobalBatchNorm2d
+from raytrain.objectives import build_objective
+
+ROWS, COLUMNS, IMAGES = 2, 2, 6
+LABELS = torch.tensor([0, 1, 2, 1, -1, -1])  # the two ranks hold 3 and 1 labelled samples
+
+
+@dataclass
+class Model:
+    encoder: nn.Module
+    objective: nn.Module
+
+    def parameters(self):
+        return [*self.encoder.parameters(), *self.objective.parameters()]
+
+
+def build():
+    encoder = build_encoder(Vgg6Config(width=1 / 64, batch_norm=True), in_channels=2, seed_words=(0, "a"))
+    objective = build_objective(
+        SupervisedConfig(), channels=encoder.channels, num_cells=4, num_classes=3, seed_words=(0, "a")
+    )
+    return Model(encoder.double(), objective.double())
+
+
+def joint_patches():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(ROWS, IMAGES, COLUMNS, 2, 16, 16, dtype=torch.float64, generator=generator)
+
+
+def backward(model, patches, labels):
+    grid = patches.shape[:3]
+    representation = model.encoder(patches.flatten(0, 2)).view(*grid, -1)
+    loss = model.objective.layer_loss(5, representation, None, labels)
+    loss.backward()
+    return loss.detach()
+
+
+def statistics(model):
+    return {name: value for name, value in model.encoder.state_dict().items() if "running" in name}
+
+
+def _rank_main(rank, store, results):
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    share = slice(3 * rank, 3 * rank + 3)
+    model, averager = build(), GradientAverager()
+    loss = backward(model, joint_patches()[:, share].contiguous(), LABELS[share])
+    own = [parameter.grad.clone() for parameter in model.parameters()]
+    own_loss, parameters = loss.clone(), model.parameters()
+    stop = loss.new_tensor([float(rank == 1)])
+    averager.launch(parameters[:4], scalars=loss.reshape(1))
+    averager.launch(parameters[4:], scalars=stop)
+    scalars = averager.wait()
+    value = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
+    total = all_reduce_sum(value)
+    (total * (1.0 + rank)).sum().backward()
+    torch.save(
+        {
+            "own": own,
+            "own_loss": own_loss,
+            "averaged": [parameter.grad for parameter in parameters],
+            "scalars": scalars,
+            "statistics": statistics(model),
+            "total": total.detach(),
+            "total_grad": value.grad,
+            "world_size": world_size(),
+        },
+        f"{results}/{rank}.pt",
+    )
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(_rank_main, args=(str(folder / "store"), str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def joint():
+    model = build()
+    loss = backward(model, joint_patches(), LABELS)
+    return {
+        "loss": loss,
+        "gradients": [parameter.grad for parameter in model.parameters()],
+        "statistics": statistics(model),
+    }
+
+
+def test_ranks_alone_are_not_the_joint_batch(ranks, joint):
+    for rank in ranks:
+        assert not torch.isclose(rank["own_loss"], joint["loss"], rtol=1e-3)
+        assert not any(
+            torch.allclose(ours, whole, rtol=1e-3)
+            for ours, whole in zip(rank["own"], joint["gradients"], strict=True)
+            if whole.norm() > 1e-9
+        )
+
+
+def test_averaged_over_the_ranks_they_are(ranks, joint):
+    for rank in ranks:
+        torch.testing.assert_close(rank["scalars"][0], joint["loss"])
+        torch.testing.assert_close(rank["averaged"], joint["gradients"], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(rank["statistics"], joint["statistics"])
+        assert rank["world_size"] == 2
+
+
+def test_one_rank_s_wish_to_stop_reaches_all(ranks):
+    assert [float(rank["scalars"][1]) for rank in ranks] == [0.5, 0.5]
+
+
+def test_sum_and_its_gradient_span_the_ranks(ranks):
+    for rank in ranks:
+        assert rank["total"].tolist() == [3.0, 4.0]
+        assert rank["total_grad"].tolist() == [3.0, 3.0]
+
+
+def test_one_process_is_left_as_it_is():
+    values = torch.ones(2, requires_grad=True)
+    assert all_reduce_sum(values) is values
+    assert world_size() == 1
+    weight = nn.Parameter(torch.ones(3))
+    weight.grad = gradient = torch.arange(3.0)
+    averager = GradientAverager()
+    averager.launch([weight], scalars=torch.tensor([2.0]))
+    averager.launch([], scalars=torch.tensor([5.0]))
+    assert averager.wait().tolist() == [2.0, 5.0]
+    assert weight.grad is gradient
+
+
+def test_batch_norm_of_one_process_is_torch_s_own():
+    ours, plain = GlobalBatchNorm2d(3), nn.BatchNorm2d(3)
+    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, 5, 5))).float()
+    assert torch.equal(ours(maps), plain(maps))
+    assert torch.equal(ours.running_var, plain.running_var)
+    assert torch.equal(ours.eval()(maps), plain.eval()(maps))

@@ -1,0 +1,1 @@
+"""Tune studies, one module each; they come with the sweeps."""
