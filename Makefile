@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint unit ray chaos science clean
+.PHONY: demo test lint unit ray realdata chaos science clean
 
 demo: $(VENV)/.installed
 	$(BIN)/raytrain demo --out runs/demo
@@ -22,6 +22,10 @@ unit: $(VENV)/.installed
 
 ray: $(VENV)/.installed
 	$(BIN)/pytest -q tests/ray -m "not slow"
+
+realdata: $(VENV)/.installed
+	@test -n "$(RAYTRAIN_TEST_DATA)" || { echo "RAYTRAIN_TEST_DATA is unset: no real data"; exit 2; }
+	$(BIN)/pytest -q -s tests/realdata
 
 chaos: $(VENV)/.installed
 	$(BIN)/pytest -q tests/chaos

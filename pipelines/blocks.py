@@ -31,7 +31,8 @@ class BlockSource(Datasource):
 def ordered_dataset(tasks: list[MakeBlock]) -> ray.data.Dataset:
     """Return a lazy dataset of the tasks' blocks in their order, each left whole."""
     quiet()
-    return ray.data.read_datasource(BlockSource(tasks), override_num_blocks=len(tasks))
+    dataset: ray.data.Dataset = ray.data.read_datasource(BlockSource(tasks), override_num_blocks=len(tasks))
+    return dataset
 
 
 def add_stage(

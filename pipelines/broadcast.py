@@ -1,7 +1,7 @@
 """One stream, many readers: an actor runs Ray Data and hands the same block references to every pathway.
 
-This is the only module that touches Ray Data's internals. The actor keeps no state that matters: readers ask by chunk
-number, asking acknowledges everything before it, and whatever is missing is made again.
+This is the only module that touches Ray Data's internals. The actor keeps no state that matters: readers ask
+by chunk number, asking acknowledges everything before it, and whatever is missing is made again.
 """
 
 import asyncio
@@ -173,9 +173,11 @@ class _Stream:
 
 
 class Broadcast:
-    """The broadcast actor: streams by name, asked by readers; a lost reader that returns gets one of its own."""
+    """The broadcast actor: streams by name, asked by readers; a lost reader that returns gets its own."""
 
-    def __init__(self, requests: dict[str, StreamRequest]) -> None:
+    def __init__(self, wrapped: list[Any]) -> None:
+        """Start the streams; `wrapped` holds a reference, kept by the driver, to {name: StreamRequest}."""
+        requests: dict[str, StreamRequest] = ray.get(wrapped[0])
         blocks.quiet()
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self.requests = requests
@@ -219,8 +221,8 @@ class Broadcast:
         """Ask all readers to stop at their next step."""
         self.stopping = True
 
-    async def ready(self) -> int:
-        """Return the process number, once the actor runs."""
+    async def process(self) -> int:
+        """Return the process number."""
         return os.getpid()
 
     def _stream_of(self, stream: str, reader: str, number: int) -> _Stream:
@@ -257,7 +259,7 @@ def raise_described(error: tuple[str, str]) -> None:
 
 
 class ChunkReader:
-    """A pathway rank's end of the broadcast: a thread fetches its chunks ahead; calling it hands them out in order."""
+    """A pathway rank's end of the broadcast: a thread fetches its chunks ahead, a call hands out the next."""
 
     def __init__(
         self, actor: Any, stream: str, reader: str, chunks: Iterator[int], *, ahead: int = 2

@@ -1,7 +1,8 @@
 """Which sample stands where: permutation, lanes, chunks and batches as pure functions of numbers.
 
-Position n of epoch e is perm(seed, e)[n]. Batch g is positions [g B, (g + 1) B). Position n lies in lane (n div 2) mod V;
-a chunk is L consecutive positions of one lane; chunks are numbered through all epochs, first by place, then by lane.
+Position n of epoch e is perm(seed, e)[n]. Batch g is positions [g B, (g + 1) B). Position n lies in lane
+(n div 2) mod V; a chunk is L consecutive positions of one lane; chunks are numbered through all epochs, first
+by place, then by lane.
 """
 
 from collections.abc import Iterator
@@ -90,8 +91,8 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if self.batch_size > self.chunks.num_samples:
             raise ConfigError(
-                f"training.batch_size {self.batch_size} is larger than the {self.chunks.num_samples} samples of the "
-                f"pretrain split; use at most {self.chunks.num_samples}"
+                f"training.batch_size {self.batch_size} is larger than the {self.chunks.num_samples} samples "
+                f"of the pretrain split; use at most {self.chunks.num_samples}"
             )
 
     @property

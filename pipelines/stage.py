@@ -1,4 +1,4 @@
-"""Operators placed in the stream: computed once, in a Ray Data actor stage, for all pathways that ask for the same."""
+"""Operators placed in the stream: computed once, in a Ray Data actor stage, for all pathways that ask."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -186,7 +186,7 @@ class StreamSource:
 
 
 def _fill_from_nearest(images: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
-    """Copy the nearest valid image (the earlier one of two) into each invalid place; all invalid: left black."""
+    """Copy the nearest valid image (of two the earlier) into each invalid place; all invalid: left black."""
     good = np.flatnonzero(valid)
     if len(good) == 0:
         return

@@ -1,7 +1,8 @@
 """The rule of the broadcast, without Ray: which chunk to make next, which to keep, who holds the others up.
 
-The producer always makes the smallest missing chunk inside [floor, floor + size), floor being the slowest reader's
-cursor. Going back for a reader that died, a restart of the producer and a late reader are then not special cases.
+The producer always makes the smallest missing chunk inside [floor, floor + size), floor being the slowest
+reader's cursor. Going back for a reader that died, a restart of the producer and a late reader are then not
+special cases.
 """
 
 import time

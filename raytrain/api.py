@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pipelines.order import ChunkPlan
 from pipelines.sources import open_manifest
+from pipelines.stream import StreamSource
 from raytrain.config import DataConfig, RunConfig, load_toml, preset_names
 from raytrain.errors import ConfigError
 from raytrain.training.run import Watcher, prepare_setup
 from raytrain.training.run import probe as probe_setup
 from raytrain.training.run import represent as represent_setup
 from raytrain.training.run import run as run_all
-from raytrain.training.setup import RunSetup
 from raytrain.training.run_folder import CONFIG, SUMMARY, open_run_folder, settle, write_atomic
+from raytrain.training.setup import RunSetup
 
 if TYPE_CHECKING:
     from pipelines.prepare import PrepareReport
 
 BENCHES = ("clapp", "operators", "stream")
+SHEET_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def train(config: RunConfig, *, console: Console | None = None) -> Run:
 
 
 def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = None) -> list[Run]:
-    """Train seeds seed .. seed + n - 1 in folders seed-<k> of the run folder, on one cluster; write seeds.json."""
+    """Train seeds seed .. seed + n - 1 in folders seed-<k> of the run folder; write seeds.json beside."""
     from raytrain.reporting.results import seeds_table
 
     folder = Path(config.run_folder).absolute()
@@ -134,10 +137,33 @@ def inspect(config: RunConfig, *, sheet: Path | None = None) -> str:
 
     report = inspect_data(config.data)
     if sheet is not None:
-        from raytrain.reporting.contact_sheet import draw_contact_sheet
+        _draw_sheet(config, sheet)
+    return "\n".join(report.lines())
 
-        draw_contact_sheet(config, sheet)
-    return str(report)
+
+def _draw_sheet(config: RunConfig, path: Path) -> None:
+    """Draw the first samples of the pretrain split, and what each pathway's operator makes of them."""
+    import torch
+
+    from pipelines.operators import build_operator
+    from raytrain.reporting.contact_sheet import contact_sheet
+
+    manifest = open_manifest(config.data)
+    rows = manifest.indices("pretrain")
+    source = StreamSource(
+        manifest=manifest,
+        rows=rows,
+        data=config.data,
+        seed=config.seed,
+        plan=ChunkPlan(num_samples=len(rows), chunk_samples=2),
+    )
+    chunk = source.decode_rows(source.first_rows(SHEET_SAMPLES))
+    images = torch.from_numpy(chunk.images)
+    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
+    columns: dict[str, Any] = {
+        name: build_operator(operator)(images).numpy() for name, operator in operators.items()
+    }
+    contact_sheet(chunk.images, columns, str(path), row_titles=chunk.keys)
 
 
 def listing(kind: str = "") -> dict[str, dict[str, str]]:
@@ -152,7 +178,7 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
 
     all_kinds = {
         "presets": {name: preset_title(name) for name in preset_names()},
-        "sources": first_lines(SOURCES),
+        "sources": first_lines({s: importlib.import_module(f"pipelines.sources.{s}") for s in SOURCES}),
         "operators": first_lines(OPERATORS),
         "encoders": first_lines(ENCODERS),
         "objectives": first_lines(OBJECTIVES),

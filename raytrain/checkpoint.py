@@ -1,6 +1,7 @@
 """Atomic checkpoints: safetensors + JSON in a folder that is written aside, synced, checksummed and renamed.
 
-A folder `step-00000120` either holds a whole checkpoint or does not exist; a damaged one is passed over on loading.
+A folder `step-00000120` either holds a whole checkpoint or does not exist; a damaged one is passed over on
+loading.
 """
 
 import hashlib

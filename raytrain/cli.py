@@ -127,7 +127,8 @@ def _unalias(word: str) -> str:
 
 def _train(arguments: list[str]) -> int:
     base, arguments = _base_config(arguments)
-    command = _parse("train PRESET", TrainCommand, arguments, TrainCommand(settings=base), known=_flags(base))
+    default = TrainCommand(settings=base)
+    command = _parse("train PRESET", TrainCommand, arguments, default, known=_flags(base))
     config = command.settings
     from raytrain import api
 
@@ -161,8 +162,10 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _base_config(arguments: list[str]) -> tuple[RunConfig, list[str]]:
-    """Return the settings that the arguments change, of --config or of the preset, and the other arguments."""
+    """Return the settings that the arguments change, of --config or of the preset, and the others."""
     if arguments and not arguments[0].startswith("-"):
+        if any(word.partition("=")[0] == "--config" for word in arguments):
+            raise ConfigError(f"preset {arguments[0]!r} and --config are two sets of settings; name one")
         return load_preset(arguments[0]), arguments[1:]
     for index, word in enumerate(arguments):
         if word == "--config" and index + 1 < len(arguments):
@@ -181,7 +184,12 @@ def _prepare(arguments: list[str]) -> int:
 
     from raytrain import api
 
-    print(api.prepare(command.data, command.out, shards=command.shards, console=Console()))
+    report = api.prepare(command.data, command.out, shards=command.shards, console=Console())
+    done = "was prepared before" if report.already_done else "prepared"
+    print(
+        f"{report.out} {done}: {report.num_samples} samples, {report.num_bytes / 2**20:.1f} MiB, "
+        f"{report.num_shards} shards, {len(report.quarantined)} quarantined"
+    )
     return 0
 
 

@@ -40,7 +40,7 @@ class StorageError(RaytrainError):
     exit_code = 6
 
 
-class Interrupted(RaytrainError):
+class Interrupted(RaytrainError):  # noqa: N818 - a wish that was granted, no fault
     """Stopped by a signal, after a checkpoint."""
 
     exit_code = 130

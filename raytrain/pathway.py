@@ -1,6 +1,7 @@
 """One pathway: images in, losses and an update out. Torch, not ray."""
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +155,7 @@ class Pathway:
         """Return the last layer's representation of `views_of` some images: [B, num_cells, channels]."""
         self.encoder.eval()
         num_rows, num_images, num_columns = patches.shape[:3]
-        with self._autocast():
+        with self._autocast(), self._uncompiled():
             representation = self.encoder(self._encoder_input(patches))
         grid = representation.view(num_rows, num_images, num_columns, -1)
         cells: Tensor = grid.transpose(0, 1).reshape(num_images, self.num_cells, -1)
@@ -193,7 +194,7 @@ class Pathway:
         self.encoder.train()
         for norm in norms:
             norm.momentum = None
-        with self._autocast():
+        with self._autocast(), self._uncompiled():
             self.encoder(self._encoder_input(self._cut_views(images_u8.to(self.device), None)))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -252,6 +253,10 @@ class Pathway:
         enabled = self.training.precision == "bf16"
         # nothing to cache: each weight is cast once a step, and its copy should live no longer than its layer
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+    def _uncompiled(self) -> AbstractContextManager[Any]:
+        """Keep compilation to the training step: all layers share one cache of a few compiled variants."""
+        return torch.compiler.set_stance("force_eager") if self.training.compile else nullcontext()
 
     def _inputs(self, batch: ImageBatch, rank: int) -> tuple[Tensor, torch.Size, Any]:
         """Return patches [N, C, p, p], the grid (R, B, Q), N = R * B * Q, and the objective's draws."""

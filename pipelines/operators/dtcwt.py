@@ -52,7 +52,7 @@ class Dtcwt(Operator):
         pixels = unit_interval(images)
         if self.published:
             rows, columns = self._side(height, pixels), self._side(width, pixels)
-            return rows.levels[0] @ (pixels @ columns.levels[0].T)
+            return _both_sides(rows.levels[0], pixels, columns.levels[0])
         multiple = 2**self.num_levels
         if height % multiple or width % multiple:
             pixels = functional.pad(pixels, (0, -width % multiple, 0, -height % multiple), mode="replicate")
@@ -163,7 +163,7 @@ def pyramid(pixels: Tensor, rows: list[Tensor], columns: list[Tensor]) -> tuple[
     """
     low, bands = pixels, []
     for row, column in zip(rows, columns, strict=True):
-        filtered = row @ (low @ column.T)
+        filtered = _both_sides(row, low, column)
         bands.append(_oriented(filtered))
         low = _quarters(filtered)[0]
     return low, bands
@@ -208,8 +208,20 @@ def _upsample(maps: Tensor, rows: Side, columns: Side) -> Tensor:
     """Interpolate maps to the full size; those that have it already pass."""
     height, width = maps.shape[2:]
     if height in rows.upsample:
-        maps = rows.upsample[height] @ (maps @ columns.upsample[width].T)
+        maps = _both_sides(rows.upsample[height], maps, columns.upsample[width])
     return maps
+
+
+def _both_sides(row: Tensor, maps: Tensor, column: Tensor) -> Tensor:
+    """Return row @ map @ column^T for each map of f[B, C, H, W].
+
+    One product a map, never one of all maps folded together: the blocking of that would depend on the batch, and a
+    sample's values with it.
+    """
+    flat = maps.flatten(0, 1)
+    flat = torch.bmm(flat, column.T.expand(len(flat), *column.T.shape))
+    flat = torch.bmm(row.expand(len(flat), *row.shape), flat)
+    return flat.unflatten(0, maps.shape[:2])
 
 
 def _resizing(size: int, target: int) -> Tensor:

@@ -143,7 +143,7 @@ def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     plan = setup.plan(name)
     reader = BatchReader(plan, setup.source("main").chunk)
     batches = [reader.read(Cursor(0, step)) for step in range(plan.steps_per_epoch)]
-    print("ready", flush=True)
+    _tell("ready")
     sys.stdin.readline()
     times: dict[int, float] = {}
     for step in range(config.training.epochs * len(batches)):
@@ -153,5 +153,11 @@ def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     return times
 
 
+def _tell(line: str) -> None:
+    """Say a line to the process that measures."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    print(json.dumps(bare_steps(load_toml(Path(sys.argv[1])), sys.argv[2])), flush=True)
+    _tell(json.dumps(bare_steps(load_toml(Path(sys.argv[1])), sys.argv[2])))

@@ -17,11 +17,11 @@ class HingeSettings:
     skip: int = 1
     """steps left out between context and target: k = 1 predicts row y + 1 + skip"""
     symmetric: bool = False
-    """one set of prediction weights (gradient through both sides); False: two sets, each with one side detached"""
+    """one set of prediction weights (gradient through both sides); False: two, each with one side detached"""
     synchronous: bool = False
     """both terms of every image; False: a fair coin an image picks the positive or the negative term"""
     negatives: Negatives = "same_image"
-    """same_image: one other image at every location; per_location: one image a location; everywhere: n a score"""
+    """same_image: another image at all locations; per_location: one a location; everywhere: n a score"""
     num_negatives: int = 1
     """n, for negatives = everywhere"""
 

@@ -49,7 +49,7 @@ class PathwayConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     operator: OperatorConfig = field(default_factory=IdentityConfig)
     placement: Literal["worker", "stream"] = "worker"
-    """stream: augmentation and operator run once in a Ray Data stage for all pathways that ask for the same"""
+    """stream: augmentation and operator run once, in a Ray Data stage, for all pathways with the same ones"""
     cut: PatchesConfig = field(default_factory=PatchesConfig)
     encoder: EncoderConfig = field(default_factory=Vgg6Config)
     objective: ObjectiveConfig = field(default_factory=ClappConfig)
@@ -151,7 +151,8 @@ class RunConfig:
         view_px = pathway.augmentation.crop_px or self.data.canvas_px
         if view_px > self.data.canvas_px:
             raise ConfigError(
-                f"pathways.{name}.augmentation.crop_px is {view_px}, larger than data.canvas_px {self.data.canvas_px}"
+                f"pathways.{name}.augmentation.crop_px is {view_px}, larger than data.canvas_px "
+                f"{self.data.canvas_px}"
             )
         rows = pathway.cut.num_steps(view_px)
         if isinstance(pathway.objective, ClappConfig) or pathway.objective.name == "hinge_cpc":
@@ -172,15 +173,15 @@ class RunConfig:
         for name in self.pathways:
             if lanes % self.workers(name):
                 raise ConfigError(
-                    f"pathways.{name}.workers is {self.workers(name)}, which does not divide data.lanes {lanes}; "
-                    f"nearest that fits: data.lanes = {math.lcm(lanes, self.workers(name))}"
+                    f"pathways.{name}.workers is {self.workers(name)}, which does not divide data.lanes "
+                    f"{lanes}; nearest that fits: data.lanes = {math.lcm(lanes, self.workers(name))}"
                 )
         if lanes > 1 and batch_size % (2 * lanes):
             lower = batch_size // (2 * lanes) * 2 * lanes
             near = [value for value in (lower, lower + 2 * lanes) if value > 0]
             raise ConfigError(
-                f"training.batch_size is {batch_size}; with {lanes} lanes it must be a multiple of {2 * lanes}; "
-                f"nearest that fit: {' or '.join(map(str, near))}"
+                f"training.batch_size is {batch_size}; with {lanes} lanes it must be a multiple of "
+                f"{2 * lanes}; nearest that fit: {' or '.join(map(str, near))}"
             )
 
     def workers(self, pathway: str) -> int:

@@ -1,12 +1,12 @@
 """Represent once: one pass over the labelled splits makes the features of all pathways, controls and floors.
 
-Through Ray this is Ray Data batch inference, a stage of actors that hold the encoders; inline the same without Ray.
+Through Ray this is Ray Data batch inference, a stage of actors that hold the encoders; inline it is the same
+without Ray.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +113,7 @@ def _cells(maps: torch.Tensor) -> NDArray[np.float16]:
 
 
 def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dict[str, torch.Tensor]:
-    """Return a control's batch-norm statistics: the cumulative average of one pass over the pretrain split."""
+    """Return a control's batch-norm statistics: the cumulative average of a pass over the pretrain split."""
     torch.set_num_threads(request.config.training.threads_per_worker)
     pathway = request.build(name, torch.device(request.device))
     if not pathway.has_statistics:
@@ -121,8 +121,8 @@ def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dic
     pathway.reset_statistics()
     for chunk in decoded(source):
         for start in range(0, len(chunk), request.config.training.batch_size):
-            images = torch.from_numpy(chunk.images[start : start + request.config.training.batch_size].copy())
-            pathway.accumulate_statistics(images.to(request.device))
+            piece = chunk.images[start : start + request.config.training.batch_size].copy()
+            pathway.accumulate_statistics(torch.from_numpy(piece).to(request.device))
     return pathway.statistics()
 
 

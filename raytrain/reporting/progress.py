@@ -67,8 +67,8 @@ class ProgressPrinter:
         epoch = max(line["epoch"] for line in self._latest.values()) + 1
         elapsed = time.monotonic() - self._began
         return (
-            f"step {step}/{self._num_steps}  epoch {epoch}/{self._epochs}  loss {losses}  {rate:.0f} samples/s  "
-            f"{memory:.1f} GiB  elapsed {clock(elapsed)}  left {self._left(step)}"
+            f"step {step}/{self._num_steps}  epoch {epoch}/{self._epochs}  loss {losses}  "
+            f"{rate:.0f} samples/s  {memory:.1f} GiB  elapsed {clock(elapsed)}  left {self._left(step)}"
         )
 
     def _left(self, step: int) -> str:

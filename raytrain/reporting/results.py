@@ -27,7 +27,7 @@ def results_text(summary: dict[str, Any]) -> str:
 
 
 def seeds_table(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return means over seeds of accuracy, control and gain by representation, and gains over identity's gain."""
+    """Return means over seeds of accuracy, control and gain by representation, and gains over identity's."""
     rows: dict[str, Any] = {}
     for index, entry in enumerate(summaries[0]["probes"]):
         entries = [summary["probes"][index] for summary in summaries]

@@ -1,6 +1,7 @@
-"""The Ray cluster of a run: the one that is named or running, else one in this process; checked before the start."""
+"""The Ray cluster of a run: the one that is named or running, else one in this process; checked first."""
 
 import contextlib
+import importlib
 import os
 import secrets
 import socket
@@ -79,12 +80,22 @@ def connect(config: RunConfig) -> Iterator[Any]:
             f"Ray cluster {address or 'in this process'} cannot be used: {text}; check RAY_ADDRESS, "
             "the Ray version and RAY_AUTH_MODE on both sides"
         ) from None
+    _quiet_errors()
     try:
-        check_fits(needs, ray.cluster_resources())
+        check_fits(needs, cluster_resources())
         yield ray
     finally:
         if not already:
             ray.shutdown()
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return the total resources of the connected cluster by name."""
+    import ray
+
+    untyped: Any = ray.cluster_resources
+    resources: dict[str, float] = untyped()
+    return resources
 
 
 def check_fits(needs: Needs, resources: dict[str, float]) -> None:
@@ -93,10 +104,18 @@ def check_fits(needs: Needs, resources: dict[str, float]) -> None:
         there = resources.get(kind, 0.0)
         if wanted > there:
             raise ClusterError(
-                f"the run needs {wanted:g} {kind}s (workers, decode tasks, operator stages) but the cluster has "
-                f"{there:g}; lower training.workers, training.{kind.lower()}s_per_worker or data.decode_tasks, "
-                "or add nodes"
+                f"the run needs {wanted:g} {kind}s (workers, decode tasks, operator stages) but the cluster "
+                f"has {there:g}; lower training.workers, training.{kind.lower()}s_per_worker or "
+                "data.decode_tasks, or add nodes"
             )
+
+
+def _quiet_errors() -> None:
+    """Keep Ray's remarks on its own process counts off the terminal; what fails comes as an exception."""
+    with contextlib.suppress(ImportError, AttributeError, KeyError):
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher
+
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 def _running_cluster() -> str:
@@ -122,10 +141,9 @@ def _set_authentication(address: str) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     if "ray" in sys.modules:  # it read the environment when it was imported
-        from ray._raylet import AuthenticationTokenLoader, Config
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        internals: Any = importlib.import_module("ray._raylet")
+        internals.Config.initialize("")
+        internals.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _check_answers(address: str) -> None:

@@ -1,4 +1,4 @@
-"""The dry run: what a run would do, said before it costs anything; two real steps a pathway give the times."""
+"""The dry run: what a run would do, said before it costs anything; two real steps a pathway are timed."""
 
 import os
 import time
@@ -80,8 +80,9 @@ def _processes(config: RunConfig) -> str:
     needs = Needs.of(config)
     count = workers + TRAIN_PROCESSES * len(config.pathways) + 2 + config.data.decode_tasks
     return (
-        f"processes: about {count} ({workers} workers, {TRAIN_PROCESSES} more a pathway, broadcast, recorder, "
-        f"{config.data.decode_tasks} decode tasks); needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs"
+        f"processes: about {count} ({workers} workers, {TRAIN_PROCESSES} more a pathway, broadcast, "
+        f"recorder, {config.data.decode_tasks} decode tasks); "
+        f"needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs"
     )
 
 

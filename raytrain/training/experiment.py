@@ -1,4 +1,4 @@
-"""All pathways of a run through Ray: one recorder, one broadcast, one TorchTrainer a pathway in daemon threads."""
+"""All pathways of a run through Ray: a recorder, a broadcast, a TorchTrainer a pathway in daemon threads."""
 
 import contextlib
 import threading
@@ -17,6 +17,7 @@ from pipelines.order import BatchPlan
 from pipelines.stage import StageSettings
 from pipelines.stream import DecodeCount
 from raytrain.errors import ERRORS, ClusterError
+from raytrain.training.cluster import cluster_resources
 from raytrain.training.inline import check_quarantine
 from raytrain.training.recorder import Recorder
 from raytrain.training.setup import RunSetup
@@ -50,7 +51,8 @@ class _Fit(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.outcome = _trainer(self._setup).fit().return_value
+            result: Any = _trainer(self._setup).fit()
+            self.outcome = result.return_value
         except Exception as error:
             kind, message = describe(error)
             self.outcome = {
@@ -96,18 +98,20 @@ def train_through_ray(
     Raises:
         RaytrainError: whatever ended a pathway for good, after the others were asked to stop.
     """
-    recorder = (
+    recorder: Any = (
         ray.remote(Recorder)
         .options(num_cpus=0, max_restarts=3, max_task_retries=3, scheduling_strategy="DEFAULT")
         .remote(str(setup.folder), setup.folder.name)
     )
-    broadcast = _start_broadcast(setup, recorder)
+    # The actor reads its requests again when it restarts: they live as long as this frame.
+    broadcast, _requests = _start_broadcast(setup, recorder)
     worker_run = replace(setup, manifest=None)
     todo = [name for name in setup.config.pathways if not setup.done(name)]
     fits = {name: _Fit(WorkerSetup(worker_run, name, broadcast, recorder)) for name in todo}
     for fit in fits.values():
         fit.start()
     try:
+        recorder.note.remote(f"broadcast starts as process {ray.get(broadcast.process.remote())}")
         _watch(setup, fits, broadcast, recorder, stop, tick)
     finally:
         counts = _close(recorder, broadcast)
@@ -128,7 +132,7 @@ def _watch(
     stop: Callable[[], bool],
     tick: Callable[[dict[str, Any]], Any],
 ) -> None:
-    """Wait for all fits; ask them to stop on a signal, on another's failure, or over the quarantine budget."""
+    """Wait for all fits; ask them to stop on a signal, another's failure, or over the quarantine budget."""
     asked_at: float | None = None
     ended: set[str] = set()
     budget = setup.config.data.quarantine_budget * setup.num_samples
@@ -151,7 +155,8 @@ def _watch(
             if time.monotonic() - asked_at > STOP_PATIENCE_S:
                 alive = ", ".join(name for name, fit in fits.items() if fit.is_alive())
                 raise ClusterError(
-                    f"pathways {alive} did not stop within {STOP_PATIENCE_S:g} s; their last checkpoints are kept"
+                    f"pathways {alive} did not stop within {STOP_PATIENCE_S:g} s; their last checkpoints "
+                    "are kept"
                 )
         time.sleep(POLL_S)
     fresh = _drain(recorder)
@@ -180,11 +185,13 @@ def _close(recorder: Any, broadcast: Any) -> dict[str, Any]:
 def _start_broadcast(setup: RunSetup, recorder: Any) -> Any:
     told = _ToRecorder(recorder)
     requests = {stream: _request(setup, stream, names, told) for stream, names in setup.streams().items()}
-    return (
+    reference = ray.put(requests)
+    actor = (
         ray.remote(Broadcast)
         .options(num_cpus=0, max_restarts=-1, max_concurrency=1000, scheduling_strategy="DEFAULT")
-        .remote(requests)
+        .remote([reference])
     )
+    return actor, reference
 
 
 def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) -> StreamRequest:
@@ -209,14 +216,14 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
         num_used=setup.plan(names[0]).num_used,
         window_chunks=_window_chunks(setup, stream, source.plan.chunk_samples),
         stage=stage,
-        stage_num_gpus=0.1 if stage and ray.cluster_resources().get("GPU", 0) else 0.0,
+        stage_num_gpus=0.1 if stage and cluster_resources().get("GPU", 0) else 0.0,
     )
 
 
 def _window_chunks(setup: RunSetup, stream: str, chunk_samples: int) -> int:
     """Return how many chunks the window holds: data.window_mib, at most 30 % of the object store."""
     data = setup.config.data
-    store = ray.cluster_resources().get("object_store_memory", 2**30)
+    store = cluster_resources().get("object_store_memory", 2**30)
     allowed = min(data.window_mib * 2**20, STORE_SHARE * store)
     size = chunk_samples * (3 * data.canvas_px**2 + setup.view_bytes(stream))
     return max(2 * setup.config.num_lanes, int(allowed / size))

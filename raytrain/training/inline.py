@@ -1,5 +1,6 @@
-"""The same training in one process, without Ray: for a debugger, a machine without ray, and to be measured against."""
+"""The same training in one process without Ray: for a debugger, a machine without ray, a measure."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -79,8 +80,8 @@ def train_inline(
     for name in setup.config.pathways:
         if setup.config.workers(name) > 1:
             raise ConfigError(
-                f"pathways.{name}.workers is {setup.config.workers(name)}, but training.executor = inline has one "
-                "process; use --training.executor ray"
+                f"pathways.{name}.workers is {setup.config.workers(name)}, but training.executor = inline "
+                "has one process; use --training.executor ray"
             )
     torch.set_num_threads(setup.config.training.threads_per_worker)
     outcomes: dict[str, dict[str, Any]] = {}
@@ -142,7 +143,7 @@ def _build_loop(setup: RunSetup, recorder: Recorder, name: str, device: torch.de
         folder=setup.checkpoints(name),
         record=recorder.log,
     )
-    recorder.started(name, 0, loop.restore())
+    recorder.started(name, 0, loop.restore(), f"process {os.getpid()}")
     return loop
 
 

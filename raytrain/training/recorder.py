@@ -1,13 +1,13 @@
-"""The recorder: takes lines and counts from all pathways (fire and forget), writes metrics.jsonl, keeps the counts."""
+"""The recorder: takes lines and counts from all pathways (fire and forget) and writes them down."""
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.stream import DecodeCount
-
-COUNTERS = "counters.json"
+from raytrain.training.run_folder import COUNTERS, METRICS, QUARANTINE
 
 
 class Recorder:
@@ -20,8 +20,8 @@ class Recorder:
 
     def __init__(self, folder: str, run: str) -> None:
         self._folder, self._run = Path(folder), run
-        self._metrics = (self._folder / "metrics.jsonl").open("a", buffering=1)
-        self._quarantine = self._folder / "quarantine.jsonl"
+        self._metrics = (self._folder / METRICS).open("a", buffering=1)
+        self._quarantine = self._folder / QUARANTINE
         self._last = self._read_last_steps()
         self._fresh: list[dict[str, Any]] = []
         self._events: list[str] = []
@@ -64,16 +64,23 @@ class Recorder:
         """Count samples that a stream-placed operator has computed."""
         self._counters["operated"][view] = self._counters["operated"].get(view, 0) + samples
 
-    def started(self, pathway: str, rank: int, step: int) -> None:
-        """Note a worker's start, or its restart from a checkpoint."""
+    def started(self, pathway: str, rank: int, step: int, process: str) -> None:
+        """Note a worker's start, or its restart from a checkpoint; `process` says where it runs."""
+        self.note(f"{pathway} rank {rank} starts at step {step} as {process}")
         if rank == 0:
             self.starts[pathway] = self.starts.get(pathway, 0) + 1
             if self.starts[pathway] > 1:
                 self.event(f"{pathway} restarted from step {step} (restart {self.starts[pathway] - 1})")
 
     def event(self, text: str) -> None:
-        """Note something to be said."""
+        """Note something to be said, and written to log.txt."""
         self._events.append(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Write a line to log.txt."""
+        with (self._folder / "log.txt").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def drain(self) -> dict[str, Any]:
         """Return what came since the last call, and the counts."""
@@ -82,7 +89,7 @@ class Recorder:
         return {"lines": fresh, "events": events, **self.counts()}
 
     def counts(self) -> dict[str, Any]:
-        """Return decodes, replayed decodes, quarantined samples, operated samples by view, starts by pathway."""
+        """Return decodes, replayed decodes, quarantined samples, operated samples and starts by name."""
         kept = {name: self._counters[name] for name in ("decodes", "decodes_replayed", "operated")}
         return {**kept, "quarantined": len(self._bad), "starts": dict(self.starts)}
 
@@ -101,20 +108,18 @@ class Recorder:
 
     def _read_last_steps(self) -> dict[tuple[str, int], int]:
         last: dict[tuple[str, int], int] = {}
-        path = self._folder / "metrics.jsonl"
-        text = path.read_text()
-        if text and not text.endswith("\n"):  # a line cut off by a kill
-            text = text[: text.rfind("\n") + 1]
-            path.write_text(text)
-        for line in map(json.loads, text.splitlines()):
+        for line in _read_lines(self._folder / METRICS):
             last[(line["pathway"], line.get("rank", 0))] = line["step"]
         return last
 
     def _read_bad_keys(self) -> list[str]:
-        if not self._quarantine.exists():
-            return []
-        return [
-            json.loads(line)["key"]
-            for line in self._quarantine.read_text().splitlines()
-            if line.endswith("}")
-        ]
+        return [line["key"] for line in _read_lines(self._quarantine)]
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file, once a line that a kill cut off is taken away."""
+    text = path.read_text() if path.exists() else ""
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text)
+    yield from map(json.loads, text.splitlines())

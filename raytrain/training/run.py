@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,11 +26,9 @@ from raytrain.evaluation.represent import (
 )
 from raytrain.training.ledger import explain
 from raytrain.training.recorder import Recorder
-from raytrain.training.run_folder import SUMMARY, open_run_folder, settle, write_atomic
+from raytrain.training.run_folder import STANDARDISERS, SUMMARY, open_run_folder, settle, write_atomic
 from raytrain.training.setup import RunSetup, build_pathway, choose_device, estimate_standardisers
 from raytrain.training.signals import StopSignal
-
-STANDARDISERS = "standardisers.json"
 
 
 class Watcher(Protocol):
@@ -68,7 +67,6 @@ class _Clock:
 
 def prepare_setup(config: RunConfig, folder: Path, manifest: Manifest) -> RunSetup:
     """Return the run's setup; standardisers are estimated once and kept in the run folder."""
-    check_data(config, manifest)
     path = folder / STANDARDISERS
     if not path.exists():
         write_atomic(path, json.dumps(estimate_standardisers(config, manifest)))
@@ -82,8 +80,8 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
         raise ConfigError(f"the pretrain split has {num_samples} sample(s); training needs two or more")
     if config.training.batch_size > num_samples:
         raise ConfigError(
-            f"training.batch_size {config.training.batch_size} is larger than the {num_samples} samples of the "
-            f"pretrain split; use at most {num_samples}"
+            f"training.batch_size {config.training.batch_size} is larger than the {num_samples} samples "
+            f"of the pretrain split; use at most {num_samples}"
         )
     supervised = any(pathway.objective.name == "supervised" for pathway in config.pathways.values())
     if len(manifest.classes) == 1 and (supervised or config.probe.enabled):
@@ -99,6 +97,7 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, An
     """
     clock = _Clock()
     manifest = open_manifest(config.data)
+    check_data(config, manifest)
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:
         settle(folder, config, manifest.hash)
         setup = prepare_setup(config, folder, manifest)
@@ -218,7 +217,7 @@ def _former_pathways(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _from_checkpoint(setup: RunSetup, name: str) -> dict[str, Any]:
-    """Return the outcome of a pathway whose process said nothing, because it was killed after its last step."""
+    """Return the outcome of a pathway whose process was killed after its last step and said nothing."""
     checkpoint = load_latest(setup.checkpoints(name))
     if checkpoint is None:
         raise RaytrainError(f"pathway {name} ended without a checkpoint")
@@ -238,7 +237,7 @@ def _write(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def probe_rows(manifest: Manifest) -> dict[str, Any]:
-    """Return the manifest rows of the labelled splits in feature-file order, and where each split lies in them."""
+    """Return the manifest rows of the labelled splits in feature-file order, and each split's places."""
     splits = {name: manifest.indices(name) for name in ("probe_train", "select", "test")}
     rows = np.unique(np.concatenate(list(splits.values())))
     return {"rows": rows, **{name: np.searchsorted(rows, indices) for name, indices in splits.items()}}
@@ -277,13 +276,10 @@ def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], n
 
 
 def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any, sink: FeatureSink) -> None:
-    import os
-
-    import ray
-
     from raytrain.evaluation.represent_ray import represent_through_ray
+    from raytrain.training.cluster import cluster_resources
 
-    resources = ray.cluster_resources()
+    resources = cluster_resources()
     gpus = int(resources.get("GPU", 0)) if request.device == "cuda" else 0
     # Logical CPUs may outnumber the machine's; an actor holds all encoders, so more would only take memory.
     cpus = min(int(resources.get("CPU", 1)) - 1, os.cpu_count() or 1)

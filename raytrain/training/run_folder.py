@@ -1,4 +1,4 @@
-"""The run folder: one process at a time, resolved settings, environment; refused when data or pathways changed."""
+"""The run folder: one process at a time, settings, environment; refused when data or pathways changed."""
 
 import dataclasses
 import errno
@@ -16,6 +16,8 @@ from raytrain.config import RunConfig, load_toml, to_toml
 from raytrain.errors import ConfigError, DataError, StorageError
 
 CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
+METRICS, QUARANTINE = "metrics.jsonl", "quarantine.jsonl"
+COUNTERS, STANDARDISERS = "counters.json", "standardisers.json"
 PACKAGES = ("raytrain", "torch", "ray", "numpy", "pyarrow", "pillow", "pytorch_wavelets")
 # What may differ when a run goes on: how it is run, not what it computes.
 FREE = {
@@ -74,7 +76,10 @@ def settle(folder: Path, config: RunConfig, manifest_hash: str) -> None:
         ConfigError: a setting that changes what is computed differs.
         DataError: the manifest differs; both hashes are named.
     """
-    if (folder / CONFIG).exists():
+    if (folder / CONFIG).exists() and not _has_steps(folder):
+        for name in (STANDARDISERS, COUNTERS, QUARANTINE):  # of a run that ended before its first step
+            (folder / name).unlink(missing_ok=True)
+    elif (folder / CONFIG).exists():
         before = json.loads((folder / ENVIRONMENT).read_text()) if (folder / ENVIRONMENT).exists() else {}
         former_hash = before.get("manifest_hash", manifest_hash)
         if former_hash != manifest_hash:
@@ -92,6 +97,13 @@ def settle(folder: Path, config: RunConfig, manifest_hash: str) -> None:
                 )
     write_atomic(folder / ENVIRONMENT, json.dumps(environment(manifest_hash), indent=1))
     write_atomic(folder / CONFIG, to_toml(config))
+
+
+def _has_steps(folder: Path) -> bool:
+    """Return whether a run has trained: before that no setting binds it."""
+    metrics = folder / METRICS
+    logged = metrics.exists() and metrics.stat().st_size > 0
+    return logged or any((folder / "checkpoints").glob("*/step-*"))
 
 
 def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:

@@ -136,7 +136,7 @@ def build_pathway(
 
 
 def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
-    """Estimate each operator's mean and deviation a channel from the first 1,024 positions, centrally cropped."""
+    """Estimate each operator's mean and deviation a channel from 1,024 positions, centrally cropped."""
     rows = manifest.indices("pretrain")
     source = StreamSource(
         manifest=manifest,

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class StopSignal:
-    """A context in which SIGINT and SIGTERM set a flag; enter it after `ray.init`, which installs handlers too."""
+    """A context in which SIGINT and SIGTERM set a flag; enter it after `ray.init`, which sets its own."""
 
     def __init__(self) -> None:
         self._count = 0

@@ -1,5 +1,6 @@
 """What runs in a Ray Train worker: one rank of one pathway, fed by the broadcast."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
         folder=run.checkpoints(name),
         record=setup.recorder.log.remote,
     )
-    setup.recorder.started.remote(name, rank, loop.restore())
+    place = f"process {os.getpid()} on {os.uname().nodename}"
+    setup.recorder.started.remote(name, rank, loop.restore(), place)
     pathway = run.config.pathways[name]
     reader = ChunkReader(
         setup.broadcast,

@@ -1,6 +1,7 @@
 """One pathway's step: determinism, exact state, divergence, isolation, number of operations, ranks."""
 
 import re
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -271,6 +272,19 @@ def test_bf16_and_channels_last_stay_near_fp32():
     assert all(loss.dtype == torch.float32 for loss in losses)
     assert not torch.equal(losses[2], losses[0]), "nothing was computed in bfloat16"
     torch.testing.assert_close(losses[2], losses[0], rtol=1e-2, atol=1e-2)
+
+
+def test_compiled_layers_give_the_same_step(monkeypatch):
+    compile_module = torch.nn.Module.compile  # with the tracer alone: generating code takes a minute
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compile_module, backend="eager"))
+    compiled, plain = build(training=TrainingConfig(compile=True)), build()
+    assert compiled.encoder.layers[0]._compiled_call_impl is not None
+    assert compiled.state_tensors().keys() == plain.state_tensors().keys()
+    for step in range(2):
+        losses = [pathway.step(batch_of(step)).losses for pathway in (compiled, plain)]
+        torch.testing.assert_close(losses[0], losses[1])
+    features = [pathway.represent(batch_of(2).images, dtype=torch.float32) for pathway in (compiled, plain)]
+    torch.testing.assert_close(features[0], features[1])
 
 
 def test_too_small_a_patch_is_refused():

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,24 @@ def test_unreadable_manifests_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "foreign.parquet")
     with pytest.raises(DataError, match=r"foreign\.parquet: not a manifest of raytrain"):
         Manifest.load(str(tmp_path / "foreign.parquet"))
+
+
+def test_the_light_rooms_load_no_torch() -> None:
+    rooms = [
+        "storage",
+        "manifest",
+        "sources",
+        "decode",
+        "quarantine",
+        "examine",
+        "prepare",
+        "inspect",
+        "shards",
+    ]
+    code = "; ".join(f"import pipelines.{room}" for room in rooms)
+    code += "; import sys; print(sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_failed_save_is_a_storage_error(tmp_path: Path) -> None:

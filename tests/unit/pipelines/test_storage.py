@@ -54,7 +54,7 @@ def test_reads_through_any_pyarrow_file_system(tmp_path: Path, monkeypatch: pyte
     assert storage.read_bytes("a", offset=1, length=2) == b"12"
     assert storage.exists("a")
     assert not storage.exists("c")
-    with pytest.raises(BadSample, match="^missing: "):
+    with pytest.raises(BadSample, match=r"^missing: "):
         storage.read_bytes("c")
     with pytest.raises(DataError, match="cannot be listed: "):
         list(storage.list_files("c"))
@@ -65,18 +65,18 @@ def test_reads_through_any_pyarrow_file_system(tmp_path: Path, monkeypatch: pyte
 def test_missing_and_forbidden_files_are_bad_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a/b")
     storage = Storage(str(tmp_path))
-    with pytest.raises(BadSample, match="^missing: No such file or directory$"):
+    with pytest.raises(BadSample, match=r"^missing: No such file or directory$"):
         storage.read_bytes("nowhere")
-    with pytest.raises(BadSample, match="^missing: Is a directory$"):
+    with pytest.raises(BadSample, match=r"^missing: Is a directory$"):
         storage.read_bytes("a")
-    with pytest.raises(BadSample, match="^missing: Not a directory$"):
+    with pytest.raises(BadSample, match=r"^missing: Not a directory$"):
         storage.read_bytes("a/b/c")
 
     def forbid(*_: object) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(storage_module, "_read", forbid)
-    with pytest.raises(BadSample, match="^missing: Permission denied$"):
+    with pytest.raises(BadSample, match=r"^missing: Permission denied$"):
         storage.read_bytes("a/b")
 
 

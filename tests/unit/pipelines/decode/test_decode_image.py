@@ -64,14 +64,14 @@ def test_lossy_formats_keep_the_colours(kind: str) -> None:
 def test_truncated_files_are_bad(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = encode(noise, kind)
-    with pytest.raises(BadSample, match="^(cannot be decoded|broken header): ."):
+    with pytest.raises(BadSample, match=r"^(cannot be decoded|broken header): ."):
         decode(data[: len(data) * 2 // 3])
 
 
 def test_bytes_that_are_no_image_are_bad() -> None:
     with pytest.raises(BadSample, match=r"^empty file \(0 bytes\)$"):
         decode(b"")
-    with pytest.raises(BadSample, match="^no image in a known format; begins with b'<html>no'$"):
+    with pytest.raises(BadSample, match=r"^no image in a known format; begins with b'<html>no'$"):
         decode(b"<html>not found</html>")
 
 
@@ -88,11 +88,12 @@ def test_a_corrupt_file_is_bad() -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_garbage_never_raises_anything_else(data: bytes, kind: bytes) -> None:
+    outcome: object
     try:
-        assert decode(kind + data, max_pixels=10_000).shape == (3, 32, 32)
+        outcome = decode(kind + data, max_pixels=10_000).shape
     except BadSample as bad:
-        assert bad.reason
-        assert "\n" not in bad.reason
+        outcome = bool(bad.reason) and "\n" not in bad.reason
+    assert outcome in ((3, 32, 32), True)
 
 
 def test_bombs_are_refused_from_their_header() -> None:
@@ -110,7 +111,7 @@ def test_bombs_are_refused_from_their_header() -> None:
             with pytest.raises(BadSample, match=r"^claims .*pixels.* that data\.max_pixels allows$"):
                 decode(claim(side, side))
     with pytest.raises(
-        BadSample, match="^claims 33 x 32 pixels, more than the 1024 that data.max_pixels allows$"
+        BadSample, match=r"^claims 33 x 32 pixels, more than the 1024 that data.max_pixels allows$"
     ):
         decode(encode(quarters(33, 32)), max_pixels=1024)
     assert decode(encode(quarters(32, 32)), max_pixels=1024).shape == (3, 32, 32)
@@ -136,7 +137,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
 def test_grey_values_of_unknown_range_are_bad() -> None:
     with pytest.raises(BadSample, match=r"^grey values from 0 to 70000, outside 0\.\.65535$"):
         decode(encode(Image.fromarray(np.array([[0, 70000]], np.int32)), "TIFF"))
-    with pytest.raises(BadSample, match="^floating-point pixels, whose range is not known$"):
+    with pytest.raises(BadSample, match=r"^floating-point pixels, whose range is not known$"):
         decode(encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
 
 

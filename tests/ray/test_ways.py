@@ -1,0 +1,116 @@
+"""The same command line on a cluster that was started before, and as a submitted job."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ray
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SMALL = [
+    "shapes-demo",
+    *("--data.shapes.num-train", "64", "--data.shapes.num-test", "32", "--training.epochs", "1"),
+    *("--training.log-every", "1", "--training.batch-size", "16"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """`ray start --head` with a token in a home of its own; yields the environment of a user's shell."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text(secrets.token_hex(32))
+    port, dashboard = free_port(), free_port()
+    user = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    user |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token"}
+    user["RAY_USAGE_STATS_ENABLED"] = "0"
+    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "8", f"--port={port}"]
+    command += [f"--dashboard-port={dashboard}", f"--temp-dir={home / 't'}", "--node-ip-address=127.0.0.1"]
+    with subprocess.Popen(
+        command, env=user, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_for_dashboard(f"http://127.0.0.1:{dashboard}/api/version")
+            yield {**user, "RAY_ADDRESS": f"127.0.0.1:{port}", "JOBS": f"http://127.0.0.1:{dashboard}"}
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_dashboard(address: str) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError as error:
+            if getattr(error, "code", 0) in (401, 403):  # it answers, and asks for the token
+                return
+            time.sleep(0.5)
+    raise AssertionError("the head did not come up")
+
+
+def test_on_a_running_cluster(head: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    made = subprocess.run(
+        [str(BIN / "raytrain"), "train", *SMALL, "--out", str(out)],
+        env=head,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert json.loads((out / "summary.json").read_text())["status"] == "done"
+    assert "step 4/4" in made.stdout
+
+
+def test_as_a_submitted_job(head: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    job = {**head, "RAY_ADDRESS": head["JOBS"]}
+    made = subprocess.run(
+        [str(BIN / "ray"), "job", "submit", "--working-dir", ".", "--"]
+        + ["raytrain", "train", *SMALL, "--out", str(out)],
+        env=job,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert json.loads((out / "summary.json").read_text())["status"] == "done"
+
+
+def test_a_wrong_token_is_said_in_one_line(head: dict[str, str], tmp_path: Path) -> None:
+    made = subprocess.run(
+        [str(BIN / "raytrain"), "train", *SMALL, "--out", str(tmp_path / "run")],
+        env={**head, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 5
+    assert made.stderr.splitlines()[-1].startswith("raytrain: Ray cluster 127.0.0.1:")

@@ -1,0 +1,133 @@
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipelines.manifest import Manifest
+from pipelines.sources import open_manifest
+from raytrain.config.data import DataConfig
+from raytrain.errors import ConfigError, DataError
+
+_PIXELS = Image.new("RGB", (2, 2))
+
+
+def put(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        _PIXELS.save(root / path, "PNG")
+
+
+def read(root: Path, **settings: Any) -> Manifest:
+    return open_manifest(DataConfig(root=str(root), **settings))
+
+
+def splits(manifest: Manifest) -> dict[str, str]:
+    return dict(zip(manifest.keys, manifest.table["split"].to_pylist(), strict=True))
+
+
+def test_class_folders_are_cut_into_three_splits(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{name}/{number}.png" for name in ("dog", "cat") for number in range(20)))
+    put(tmp_path, "cat/deep/x.JPEG", "dog/.hidden.png", "dog/._1.png", "__MACOSX/cat/1.png")
+    (tmp_path / "dog" / "notes.txt").touch()
+    made = read(tmp_path)
+    assert made.classes == ("cat", "dog")
+    assert len(made) == 41
+    assert made.labels[made.keys.index("cat/deep/x.JPEG")] == 0
+    assert made.labels[made.keys.index("dog/3.png")] == 1
+    assert Counter(splits(made).values()) == {"train": 30, "select": 3, "test": 8}
+    assert made.table["bytes"].to_pylist() == [(tmp_path / key).stat().st_size for key in made.keys]
+    assert made.keys == sorted(made.keys)
+    assert read(tmp_path).hash == made.hash != read(tmp_path, split_seed=1).hash
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.Jpeg", "a.ppm", "a.bmp", "a.WEBP"])
+def test_extensions_in_any_case(tmp_path: Path, name: str) -> None:
+    put(tmp_path, f"p/{name}", "q/b.png")
+    assert len(read(tmp_path)) == 2
+
+
+def test_a_ready_split_is_kept(tmp_path: Path) -> None:
+    put(tmp_path, "train/p/1.png", "train/q/2.png", "test/p/3.png", "val/q/4.png", "unlabeled/5.png")
+    made = read(tmp_path)
+    assert splits(made) == {
+        "train/p/1.png": "train",
+        "train/q/2.png": "train",
+        "test/p/3.png": "test",
+        "val/q/4.png": "select",
+        "unlabeled/5.png": "pretrain",
+    }
+    assert made.labels.tolist() == [0, 0, 1, -1, 1]
+
+
+def test_val_is_the_test_split_where_there_is_no_other(tmp_path: Path) -> None:
+    put(tmp_path, *(f"train/{name}/{number}.png" for name in "pq" for number in range(10)))
+    put(tmp_path, "val/p/a.png", "val/q/b.png")
+    assert Counter(splits(read(tmp_path)).values()) == {"train": 18, "select": 2, "test": 2}
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    put(tmp_path, "train/1.png", "plane/2.png")
+    assert read(tmp_path).classes == ("plane", "train")
+    put(tmp_path / "cars", "train/1.png", "test/2.png")
+    assert read(tmp_path / "cars").classes == ("test", "train")
+
+
+def test_missing_and_wrong_roots_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"^data\.root {tmp_path}/no: no such folder; check the path"):
+        read(tmp_path / "no")
+    put(tmp_path, "file.png")
+    with pytest.raises(DataError, match=r"file\.png: is a file; name the folder that holds the data set"):
+        read(tmp_path / "file.png")
+    with pytest.raises(ConfigError, match=r"^data\.root is not set; name the folder"):
+        open_manifest(DataConfig())
+
+
+def test_no_images_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no images \(\.png, .*\); the folder is empty$"):
+        read(tmp_path)
+    for number in range(10):
+        (tmp_path / f"{number}.txt").touch()
+    for name in ("a.csv", "b.CSV", "Makefile"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"found 13 files: 10 \.txt, 2 \.csv, 1 without extension$"):
+        read(tmp_path)
+
+
+def test_images_outside_a_class_folder_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png", "p/c.png")
+    with pytest.raises(
+        DataError, match=r"2 of 3 images lie outside a class folder, e\.g\. a\.png; put every"
+    ):
+        read(tmp_path)
+
+
+def test_one_class_or_one_sample_is_a_wrong_call(tmp_path: Path) -> None:
+    put(tmp_path, "p/1.png")
+    with pytest.raises(ConfigError, match=r"holds 1 sample only; at least two are needed"):
+        read(tmp_path)
+    put(tmp_path, "p/2.png")
+    with pytest.raises(
+        ConfigError, match=r"holds one class only \(p\); a probe needs two or more; is data\.root"
+    ):
+        read(tmp_path)
+    assert ConfigError.exit_code == 2
+
+
+def test_an_unfinished_prepare_is_no_class_folder(tmp_path: Path) -> None:
+    put(tmp_path, ".prepare/p/1.png")
+    with pytest.raises(
+        DataError, match=r"holds an unfinished `raytrain prepare`; run the same command again"
+    ):
+        read(tmp_path)
+
+
+def test_real_ready_split(real_data: Path) -> None:
+    made = read(real_data / "cifar10")
+    assert len(made.classes) == 10
+    assert Counter(splits(made).values()) == {"train": 2700, "select": 300, "test": 800}
+    assert {key.partition("/")[0] for key, split in splits(made).items() if split == "test"} == {"test"}
+    assert len(read(real_data / "stl10_unlabeled_examples").classes) == 26
+    with pytest.raises(DataError, match=r"1440 of 1440 images|outside a class folder"):
+        read(real_data / "coil20")

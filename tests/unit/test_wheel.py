@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    # From a copy, because setuptools leaves its build folder beside the sources.
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], check=True, capture_output=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if not name.startswith("tests/") and (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "--no-build-isolation", "-q"]
+    subprocess.run([*command, "-w", str(folder)], check=True, cwd=folder)
+    return next(folder.glob("raytrain-*.whl"))
+
+
+def test_the_wheel_holds_all_packages_and_presets(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    for part in ("raytrain/cli.py", "pipelines/broadcast.py", "tune_spaces/__init__.py", "raytrain/py.typed"):
+        assert part in names
+    assert {"raytrain/presets/gtsrb-small.toml", "raytrain/presets/shapes-demo.toml"} <= set(names)
+    assert not [name for name in names if name.startswith("tests")]
+
+
+def test_the_wheel_starts_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", "import raytrain.cli as c; print(c.__file__); c.main(['list', 'presets'])"],
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.startswith(str(site))
+    assert "gtsrb-small" in run.stdout
