@@ -42,3 +42,21 @@ def run_values(**changes: Any) -> dict[str, Any]:
         else:
             values[section] = value
     return values
+
+
+def small_values(**changes: Any) -> dict[str, Any]:
+    """Settings of the smallest run through the inline executor: 3 epochs of 3 steps, about a second."""
+    pathway = {
+        "encoder": {"name": "vgg6", "width": 0.0078125, "batch_norm": True},
+        "objective": {"name": "clapp", "num_steps": 1},
+        "augmentation": {"crop_px": 32, "flip": True},
+    }
+    base: dict[str, Any] = {
+        "data__canvas_px": 36,
+        "data__chunk_mib": 0.03,  # 8 samples
+        "data__shapes": {"num_train": 26, "num_test": 16},
+        "training__batch_size": 8,
+        "training__executor": "inline",
+        "pathways": {"identity": pathway, "lbp": {**pathway, "operator": "lbp"}},
+    }
+    return run_values(**(base | changes))

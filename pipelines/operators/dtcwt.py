@@ -221,7 +221,7 @@ def _both_sides(row: Tensor, maps: Tensor, column: Tensor) -> Tensor:
     flat = maps.flatten(0, 1)
     flat = torch.bmm(flat, column.T.expand(len(flat), *column.T.shape))
     flat = torch.bmm(row.expand(len(flat), *row.shape), flat)
-    return flat.unflatten(0, maps.shape[:2])
+    return flat.view(*maps.shape[:2], *flat.shape[1:])
 
 
 def _resizing(size: int, target: int) -> Tensor:

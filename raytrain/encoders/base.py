@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raytrain.layers import GlobalBatchNorm2d, max_pool_relu
+from raytrain.layers import Convolution3x3, GlobalBatchNorm2d, max_pool_relu
 
 LossAt = Literal["after_pool", "before_pool"]
 
@@ -25,7 +25,7 @@ class Layer(nn.Module):
         loss_at: LossAt = "after_pool",
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv = Convolution3x3(in_channels, channels)
         self.norm = GlobalBatchNorm2d(channels) if batch_norm else None
         self.pool = pool
         self.loss_at = loss_at

@@ -62,7 +62,8 @@ class ProgressPrinter:
             f"{name} {sum(line['losses'].values()) / max(1, len(line['losses'])):.4f}"
             for name, line in self._latest.items()
         )
-        rate = sum(line["samples_per_s"] for line in self._latest.values())
+        running = [line for line in self._latest.values() if line["step"] < self._num_steps]
+        rate = sum(line["samples_per_s"] for line in running or self._latest.values())
         memory = sum(line["memory_mib"] for line in self._latest.values()) / 1024
         epoch = max(line["epoch"] for line in self._latest.values()) + 1
         elapsed = time.monotonic() - self._began

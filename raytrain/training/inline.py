@@ -32,14 +32,17 @@ class ChunkAhead:
         self._thread.start()
 
     def __call__(self, number: int) -> Chunk:
-        """Return a chunk; those before it are forgotten."""
+        """Return a chunk, made in ascending order; it is kept until `forget`."""
         while number not in self._current:
             item = self._queue.get()
             if isinstance(item, BaseException):
                 raise item
-            self._current = {n: chunk for n, chunk in self._current.items() if n >= number}
             self._current[item.number] = item
         return self._current[number]
+
+    def forget(self, number: int) -> None:
+        """Drop the chunks before `number`: no pathway reads them any more."""
+        self._current = {n: chunk for n, chunk in self._current.items() if n >= number}
 
     def close(self) -> None:
         """Stop the thread."""
@@ -53,6 +56,7 @@ class ChunkAhead:
                 if self._source.data.cache == "memory" and chunk.epoch == 0:
                     self._cached[number] = chunk
                 self._put(self._stage.operate(chunk) if self._stage else chunk)
+            self._put(RuntimeError("a chunk was asked for behind the end of the stream"))
         except BaseException as error:
             self._put(error)
 
@@ -117,6 +121,7 @@ def _train_stream(
                         batch = readers[name].read(cursor, view)
                     loop.advance(batch, stop=stopped)
             cursor = plan.after(cursor)
+            ahead.forget(int(plan.chunks.locate(cursor.epoch, plan.positions(cursor.step))[0].min()))
             check_quarantine(recorder.counts()["quarantined"], budget, setup)
             tick()
     finally:

@@ -72,31 +72,40 @@ def open_run_folder(config: RunConfig) -> Iterator[Path]:
 def settle(folder: Path, config: RunConfig, manifest_hash: str) -> None:
     """Write settings and environment of a new run, or check that an old one may go on.
 
+    A run that ended before its first step binds nothing, so that a refused setting can be corrected.
+
     Raises:
         ConfigError: a setting that changes what is computed differs.
         DataError: the manifest differs; both hashes are named.
     """
-    if (folder / CONFIG).exists() and not _has_steps(folder):
-        for name in (STANDARDISERS, COUNTERS, QUARANTINE):  # of a run that ended before its first step
-            (folder / name).unlink(missing_ok=True)
-    elif (folder / CONFIG).exists():
-        before = json.loads((folder / ENVIRONMENT).read_text()) if (folder / ENVIRONMENT).exists() else {}
-        former_hash = before.get("manifest_hash", manifest_hash)
-        if former_hash != manifest_hash:
-            raise DataError(
-                f"{folder}: the data changed since this run began: manifest {former_hash[:16]} then, "
-                f"{manifest_hash[:16]} now; restore the data or name another --out"
-            )
-        for key, former, now in differences(load_toml(folder / CONFIG), config):
-            if key not in FREE and not key.endswith(
-                (".optimizer.implementation", ".workers", ".placement", ".stream")
-            ):
-                raise ConfigError(
-                    f"{folder} was made with {key} = {former!r}, not {now!r}: its checkpoints would not fit; "
-                    "use the former value or name another --out"
-                )
+    if (folder / CONFIG).exists():
+        try:
+            _check_unchanged(folder, config, manifest_hash)
+        except (ConfigError, DataError):
+            if _has_steps(folder):
+                raise
+            for name in (STANDARDISERS, COUNTERS, QUARANTINE):  # they belong to the former settings
+                (folder / name).unlink(missing_ok=True)
     write_atomic(folder / ENVIRONMENT, json.dumps(environment(manifest_hash), indent=1))
     write_atomic(folder / CONFIG, to_toml(config))
+
+
+def _check_unchanged(folder: Path, config: RunConfig, manifest_hash: str) -> None:
+    before = json.loads((folder / ENVIRONMENT).read_text()) if (folder / ENVIRONMENT).exists() else {}
+    former_hash = before.get("manifest_hash", manifest_hash)
+    if former_hash != manifest_hash:
+        raise DataError(
+            f"{folder}: the data changed since this run began: manifest {former_hash[:16]} then, "
+            f"{manifest_hash[:16]} now; restore the data or name another --out"
+        )
+    for key, former, now in differences(load_toml(folder / CONFIG), config):
+        if key not in FREE and not key.endswith(
+            (".optimizer.implementation", ".workers", ".placement", ".stream")
+        ):
+            raise ConfigError(
+                f"{folder} was made with {key} = {former!r}, not {now!r}: its checkpoints would not fit; "
+                "use the former value or name another --out"
+            )
 
 
 def _has_steps(folder: Path) -> bool:

@@ -72,10 +72,12 @@ def weights(summary: dict[str, Any]) -> dict[str, str]:
 class Command:
     """`raytrain train` in a process group of its own."""
 
-    def __init__(self, images: Path, out: Path) -> None:
+    def __init__(self, images: Path, out: Path, **data: Any) -> None:
         self.out = out
         toml = out.with_suffix(".toml")
-        toml.write_text(to_toml(from_mapping(settings(images, out))))
+        values = settings(images, out)
+        values["data"] |= data
+        toml.write_text(to_toml(from_mapping(values)))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "raytrain", "train", "--config", str(toml)],
             stdout=subprocess.PIPE,
@@ -162,6 +164,24 @@ def test_a_killed_driver_goes_on_with_the_same_command(
     assert again.finish() == 0
     assert "starts at step 0" not in (tmp_path / "run" / "log.txt").read_text().split("broadcast starts")[-1]
     assert weights(again.summary()) == undisturbed
+
+
+def test_a_worker_gone_longer_than_its_lease_gets_a_stream_of_its_own(
+    images: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    command = Command(images, tmp_path / "run", lease_s=2.0)
+    command.wait_for_step("lbp", 3)
+    worker = process_of(command.out, "lbp rank 0 starts")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        # The window holds two chunks: without the lease identity would never come to its end.
+        command.wait_for_step("identity", EPOCHS * STEPS_PER_EPOCH)
+        assert last_step(command.out, "lbp") < 2 * STEPS_PER_EPOCH
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert command.finish() == 0
+    assert weights(command.summary()) == undisturbed
+    assert command.summary()["data"]["decodes_replayed"] > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from raytrain.config import Vgg6Config
 from raytrain.encoders import Layer, build_encoder
-from raytrain.layers import max_pool_relu
+from raytrain.layers import Convolution3x3, max_pool_relu
 
 
 def small(**settings):
@@ -49,6 +49,21 @@ def test_layer_equals_convolution_relu_pool(loss_at, pool):
     torch.testing.assert_close(representation, expected)
     torch.testing.assert_close(following, pooled)
     torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 3), (1, 1), (4, 4)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_convolution_equals_torch_s_on_small_maps_too(size, layout):
+    torch.manual_seed(0)
+    convolution = Convolution3x3(3, 5).double()
+    images = torch.randn(4, 3, *size, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    ours = convolution(images)
+    expected = F.conv2d(images, convolution.weight, convolution.bias, padding=1)
+    torch.testing.assert_close(ours, expected)
+    gradient, inputs = torch.randn_like(expected), [images, *convolution.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, inputs, gradient), torch.autograd.grad(expected, inputs, gradient)
+    )
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

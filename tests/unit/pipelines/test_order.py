@@ -95,7 +95,7 @@ def test_permutation_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_batch_larger_than_the_data_is_refused() -> None:
-    with pytest.raises(ConfigError, match="training.batch_size 64 is larger than the 50 samples.*at most 50"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size 64 is larger than the 50 samples.*at most 50"):
         BatchPlan(chunks=ChunkPlan(num_samples=50, chunk_samples=6), batch_size=64)
 
 
@@ -108,4 +108,5 @@ def test_chunk_samples_follow_the_bytes() -> None:
     assert chunk_samples(2**20, chunk_mib=8, num_samples=1000, num_lanes=1) == 8
     assert chunk_samples(2**30, chunk_mib=8, num_samples=1000, num_lanes=1) == 2
     assert chunk_samples(1, chunk_mib=8, num_samples=11, num_lanes=2) == 6
-    assert chunk_samples(12288, chunk_mib=2, num_samples=1720, num_lanes=1) == 158  # 11 alike, not 10 and a rest
+    # 11 alike, not 10 and a rest
+    assert chunk_samples(12288, chunk_mib=2, num_samples=1720, num_lanes=1) == 158

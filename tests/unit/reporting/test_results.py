@@ -1,0 +1,81 @@
+from typing import Any
+
+import pytest
+
+from raytrain.reporting.results import points, results_text, seeds_table, seeds_text, title, with_interval
+
+
+def entry(pathways: list[str], accuracy: float, control: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "pathways": pathways,
+        "accuracy": accuracy,
+        "interval": [accuracy - 0.01, accuracy + 0.02],
+        "control": control,
+        "control_interval": [control - 0.03, control + 0.03],
+        "gain": accuracy - control,
+        "gain_interval": [accuracy - control - 0.02, accuracy - control + 0.02],
+        "floors": [{"name": "pixels", "accuracy": 0.125, "interval": [0.1, 0.15]}],
+        "contrasts": [],
+        "n": 430,
+        "groups": 43,
+        "protocol": "ridge, leave one group out",
+    } | changes
+
+
+def summary_of(seed: int, *gains: float) -> dict[str, Any]:
+    names = (["identity"], ["lbp"], ["identity", "lbp"])
+    probes = [entry(name, 0.5 + gain, 0.5) for name, gain in zip(names, gains, strict=False)]
+    return {"seed": seed, "probes": probes}
+
+
+def test_a_run_is_a_table_with_intervals_controls_gains_and_floors() -> None:
+    contrast = {"name": "lbp - identity", "difference": 0.0625, "interval": [-0.01, 0.135]}
+    probes = [
+        entry(["identity"], 0.5, 0.25),
+        entry(["lbp"], 0.75, 0.5, contrasts=[contrast]),
+        entry(["identity", "lbp"], 0.8125, 0.875),
+    ]
+    assert results_text({"probes": probes}) == "\n".join(
+        [
+            "pathway                      accuracy             control              gain over control",
+            "identity                     0.500 [0.490, 0.520] 0.250 [0.220, 0.280] +25.0 [+23.0, +27.0]",
+            "lbp                          0.750 [0.740, 0.770] 0.500 [0.470, 0.530] +25.0 [+23.0, +27.0]",
+            "joined identity+lbp          0.812 [0.802, 0.833] 0.875 [0.845, 0.905] -6.2 [-8.2, -4.2]",
+            "floor: pixels                0.125 [0.100, 0.150]",
+            "lbp - identity: +6.2 [-1.0, +13.5]",
+            "n 430 in 43 groups; ridge, leave one group out",
+        ]
+    )
+
+
+def test_a_run_without_probes_says_so() -> None:
+    assert results_text({"probes": []}) == "no probes"
+
+
+def test_seeds_are_means_and_gains_over_the_gain_of_identity() -> None:
+    table = seeds_table([summary_of(0, -0.02, 0.05, 0.1), summary_of(1, 0.0, 0.09, 0.1)])
+    assert table["seeds"] == [0, 1]
+    rows = table["representations"]
+    assert list(rows) == ["identity", "lbp", "joined identity+lbp"]
+    assert rows["lbp"]["gain"]["mean"] == pytest.approx(0.07)
+    assert rows["lbp"]["gain"]["seeds"] == pytest.approx([0.05, 0.09])
+    assert rows["lbp"]["accuracy"]["mean"] == pytest.approx(0.57)
+    assert rows["lbp"]["gain_over_identity"] == pytest.approx(0.08)
+    assert rows["identity"]["gain_over_identity"] == pytest.approx(0)
+    lines = seeds_text(table).splitlines()
+    assert lines[0] == "means of seeds 0, 1"
+    assert lines[3].split() == ["lbp", "0.570", "0.500", "+7.0", "(+5.0", "+9.0)", "+8.0"]
+
+
+def test_seeds_without_identity_have_nothing_to_be_held_against() -> None:
+    summary = {"seed": 4, "probes": [entry(["rg"], 0.5, 0.25)]}
+    table = seeds_table([summary])
+    assert "gain_over_identity" not in table["representations"]["rg"]
+    assert seeds_text(table).splitlines()[-1].split() == ["rg", "0.500", "0.250", "+25.0", "(+25.0)"]
+
+
+def test_small_pieces() -> None:
+    assert title(["rg"]) == "rg"
+    assert title(["rg", "lbp"]) == "joined rg+lbp"
+    assert with_interval(0.5124, [0.48, 0.5454]) == "0.512 [0.480, 0.545]"
+    assert points(-0.0514, [-0.08, 0.02]) == "-5.1 [-8.0, +2.0]"

@@ -1,0 +1,86 @@
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from raytrain.config import RunConfig, from_mapping
+from raytrain.errors import ClusterError
+from raytrain.training.cluster import Needs, check_fits, connect
+from tests.conftest import small_values
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Take back what `connect` sets in the environment."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def config_of(**changes: Any) -> RunConfig:
+    return from_mapping(small_values(training__executor="ray", **changes))
+
+
+def test_needs_are_workers_decode_tasks_and_stages() -> None:
+    assert Needs.of(config_of()) == Needs(2 + 2, 0)
+    assert Needs.of(config_of(training__cpus_per_worker=0.5, training__gpus_per_worker=0.25)) == Needs(3, 0.5)
+    values = small_values(data__decode_tasks=3, training__workers=2)
+    values["pathways"]["lbp"] = {**values["pathways"]["lbp"], "workers": 1, "stream": "own"}
+    assert Needs.of(from_mapping(values)) == Needs(3 + 2 * 3, 0)
+    values["pathways"]["lbp"]["placement"] = "stream"
+    assert Needs.of(from_mapping(values)) == Needs(3 + 2 * 3 + 1, 0)
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
+    check_fits(Needs(4, 0), {"CPU": 4.0})
+    with pytest.raises(
+        ClusterError,
+        match=r"^the run needs 4\.5 CPUs \(workers, decode tasks, operator stages\) but the cluster has 4; "
+        r"lower training\.workers, training\.cpus_per_worker or data\.decode_tasks, or add nodes$",
+    ):
+        check_fits(Needs(4.5, 0), {"CPU": 4.0})
+    with pytest.raises(ClusterError, match=r"needs 2 GPUs .* the cluster has 0; .*training\.gpus_per_worker"):
+        check_fits(Needs(1, 2), {"CPU": 4.0})
+
+
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_an_address_that_does_not_answer_is_refused_soon(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    import ray
+
+    address = form.format(port=unused_port())
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    advice = "start one with `ray start --head`, or unset RAY_ADDRESS"
+    with pytest.raises(ClusterError, match=f"^RAY_ADDRESS {address} does not answer; {advice}$"):
+        connect(config_of()).__enter__()
+    assert not ray.is_initialized()
+
+
+def test_an_address_that_swallows_everything_is_waited_for_5_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+
+    def never(address: tuple[str, int], timeout: float) -> socket.socket:
+        waited.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", never)
+    monkeypatch.setenv("RAY_ADDRESS", "10.255.255.1:6379")
+    with pytest.raises(ClusterError, match=r"^RAY_ADDRESS 10\.255\.255\.1:6379 does not answer"):
+        connect(config_of()).__enter__()
+    assert 0 < sum(waited) < 5
+
+
+def test_an_address_without_a_number_for_its_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "node:head")
+    with pytest.raises(ClusterError, match=r"^Ray cluster node:head cannot be used: .*; check RAY_ADDRESS"):
+        connect(config_of()).__enter__()

@@ -1,0 +1,171 @@
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.stream import DecodeCount
+from raytrain.training.recorder import Recorder
+
+Open = Callable[[], Recorder]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """Opens recorders of one run folder; the former one was killed, so to speak."""
+    all_of_them: list[Recorder] = []
+
+    def opened() -> Recorder:
+        all_of_them.append(Recorder(str(tmp_path), "demo"))
+        return all_of_them[-1]
+
+    yield opened
+    for recorder in all_of_them:
+        recorder.close()
+
+
+def line(pathway: str, step: int, rank: int = 0) -> dict[str, Any]:
+    logged: dict[str, Any] = {"pathway": pathway, "step": step, "rank": rank}
+    return logged | ({"losses": {"layer1": 0.5}} if rank == 0 else {})
+
+
+def written(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (folder / name).read_text().splitlines()]
+
+
+def steps(folder: Path) -> list[tuple[str, int, int]]:
+    return [(one["pathway"], one["rank"], one["step"]) for one in written(folder)]
+
+
+def decoded(chunk: int, decodes: int = 4, bad: tuple[str, ...] = (), stream: str = "main") -> DecodeCount:
+    return DecodeCount(stream, chunk, decodes, [{"key": key, "reason": "broken"} for key in bad])
+
+
+def test_lines_are_written_at_once_and_drained_once(opened: Open, tmp_path: Path) -> None:
+    recorder = opened()
+    recorder.log(line("lbp", 10))
+    recorder.log(line("lbp", 10, rank=1))
+    assert written(tmp_path) == [{"run": "demo", **line("lbp", 10)}, {"run": "demo", **line("lbp", 10, 1)}]
+    assert recorder.drain()["lines"] == [line("lbp", 10)]  # ranks above 0 have nothing to show
+    assert recorder.drain()["lines"] == []
+
+
+def test_lines_are_not_repeated_after_a_restart(opened: Open, tmp_path: Path) -> None:
+    first = opened()
+    for step in (10, 20):
+        first.log(line("lbp", step))
+        first.log(line("lbp", step, rank=1))
+    first.log(line("identity", 30))
+    first.log(line("lbp", 10))  # a worker that came back from an earlier checkpoint
+    again = opened()  # another process, the first one was killed
+    for step in (10, 20, 30):
+        again.log(line("lbp", step))
+    again.log(line("identity", 20))
+    assert steps(tmp_path) == [
+        ("lbp", 0, 10),
+        ("lbp", 1, 10),
+        ("lbp", 0, 20),
+        ("lbp", 1, 20),
+        ("identity", 0, 30),
+        ("lbp", 0, 30),
+    ]
+    assert [one["step"] for one in again.drain()["lines"]] == [30]
+
+
+def test_a_line_that_a_kill_cut_off_is_written_again(opened: Open, tmp_path: Path) -> None:
+    first = opened()
+    first.log(line("lbp", 10))
+    first.log(line("lbp", 20))
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text()[:-9])
+    again = opened()
+    again.log(line("lbp", 10))
+    again.log(line("lbp", 20))
+    assert steps(tmp_path) == [("lbp", 0, 10), ("lbp", 0, 20)]
+
+
+def test_a_quarantined_key_that_a_kill_cut_off_is_written_again(opened: Open, tmp_path: Path) -> None:
+    first = opened()
+    first.decoded(decoded(0, bad=("a", "b")))
+    path = tmp_path / "quarantine.jsonl"
+    path.write_text(path.read_text()[:-5])
+    again = opened()
+    assert again.counts()["quarantined"] == 1
+    again.decoded(decoded(0, bad=("a", "b")))
+    assert opened().counts()["quarantined"] == 2
+    assert [one["key"] for one in written(tmp_path, "quarantine.jsonl")] == ["a", "b"]
+
+
+def test_counters_survive_a_new_process(opened: Open, tmp_path: Path) -> None:
+    first = opened()
+    for chunk in range(3):
+        first.decoded(decoded(chunk))
+    first.operated("lbp-1", 8)
+    assert first.close() == {
+        "decodes": 12,
+        "decodes_replayed": 0,
+        "operated": {"lbp-1": 8},
+        "quarantined": 0,
+        "starts": {},
+    }
+    again = opened()
+    again.decoded(decoded(3))
+    again.operated("lbp-1", 4)
+    counts = again.counts()
+    assert (counts["decodes"], counts["decodes_replayed"]) == (16, 0)
+    assert counts["operated"] == {"lbp-1": 12}
+
+
+def test_replayed_decodes_are_counted_within_and_across_processes(opened: Open, tmp_path: Path) -> None:
+    first = opened()
+    for chunk in (0, 1, 2, 1):  # the stream went back for a reader
+        first.decoded(decoded(chunk))
+    assert (first.counts()["decodes"], first.counts()["decodes_replayed"]) == (16, 4)
+    first.decoded(decoded(0, stream="other"))  # another stream has its own numbers
+    assert first.close()["decodes_replayed"] == 4
+    again = opened()
+    again.decoded(decoded(2))  # made again after a restart of everything
+    again.decoded(decoded(3))
+    again.decoded(decoded(1, stream="other"))
+    assert again.counts()["decodes_replayed"] == 8
+    assert again.counts()["decodes"] == 32
+
+
+def test_chunks_from_a_cache_cost_no_decodes(opened: Open) -> None:
+    recorder = opened()
+    for chunk in (0, 1, 0):
+        recorder.decoded(decoded(chunk, decodes=0))
+    assert recorder.counts()["decodes"] == recorder.counts()["decodes_replayed"] == 0
+
+
+def test_a_sample_is_quarantined_once(opened: Open, tmp_path: Path) -> None:
+    recorder = opened()
+    recorder.decoded(decoded(0, bad=("a",)))
+    recorder.decoded(decoded(7, bad=("a", "b")))  # the next epoch
+    assert recorder.counts()["quarantined"] == 2
+    assert written(tmp_path, "quarantine.jsonl") == [
+        {"key": "a", "reason": "broken"},
+        {"key": "b", "reason": "broken"},
+    ]
+
+
+def test_a_restart_is_an_event_and_a_first_start_is_not(opened: Open, tmp_path: Path) -> None:
+    recorder = opened()
+    for rank in (0, 1):
+        recorder.started("lbp", rank, 0, "process 7")
+    assert recorder.drain()["events"] == []
+    for rank in (0, 1):
+        recorder.started("lbp", rank, 40, "process 8")
+    fresh = recorder.drain()
+    assert fresh["events"] == ["lbp restarted from step 40 (restart 1)"]
+    assert fresh["starts"] == {"lbp": 2}
+    log = (tmp_path / "log.txt").read_text().splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", text) for text in log] == [
+        "lbp rank 0 starts at step 0 as process 7",
+        "lbp rank 1 starts at step 0 as process 7",
+        "lbp rank 0 starts at step 40 as process 8",
+        "lbp restarted from step 40 (restart 1)",
+        "lbp rank 1 starts at step 40 as process 8",
+    ]

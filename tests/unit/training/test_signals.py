@@ -1,0 +1,70 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from raytrain.training.signals import StopSignal
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_to_stop_and_says_so(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StopSignal() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert capsys.readouterr().err == (
+            f"\n{number.name}: writing checkpoints and stopping; twice more ends at once\n"
+        )
+        os.kill(os.getpid(), number)  # the second says nothing more, and ends nothing
+        assert stop()
+        assert capsys.readouterr().err == ""
+
+
+def test_former_handlers_come_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with StopSignal():
+        assert all(signal.getsignal(number) not in before for number in SIGNALS)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_in_another_thread_it_only_never_stops() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    found: list[bool] = []
+
+    def run() -> None:
+        with StopSignal() as stop:
+            found.append(stop())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [False]
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+THREE = """
+import os, signal
+from raytrain.training.signals import StopSignal
+with StopSignal() as stop:
+    for count in range(3):
+        print(count, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        stop()
+    print("still here", flush=True)
+"""
+
+
+def test_the_third_signal_ends_at_once() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", THREE], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 130
+    assert ended.stdout.split() == ["0", "1", "2"]
+    assert ended.stderr.count("SIGTERM: writing checkpoints") == 1
