@@ -1,6 +1,7 @@
 """Counter-based random draws: pure functions of words such as (seed, epoch, sample key, draw name).
 
-No draw depends on what was drawn before, so any number of workers, any restart and any pathway sees the same values.
+No draw depends on what was drawn before, so any number of workers, any restart and any pathway sees the same
+values.
 """
 
 import hashlib

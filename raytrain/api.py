@@ -72,7 +72,7 @@ def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = 
         for seed in range(config.seed, config.seed + num_seeds):
             one = dataclasses.replace(config, seed=seed, out=str(folder / f"seed-{seed}"))
             if console:
-                console.print(f"seed {seed}: {one.out}", highlight=False, soft_wrap=True)
+                console.print(f"seed {seed}: {one.out}", highlight=False, soft_wrap=True, markup=False)
             runs.append(train(one, console=console))
     if config.probe.enabled:
         write_atomic(folder / "seeds.json", json.dumps(seeds_table([run.summary for run in runs]), indent=1))

@@ -65,7 +65,7 @@ def save_checkpoint(
         for path in (aside / TENSORS, aside / META, aside):
             _sync(path)
         if target.exists():  # an equal or damaged one, from before the pathway went back
-            shutil.rmtree(target)
+            _remove(target)
         aside.rename(target)
         _sync(root)
     except (OSError, SafetensorError) as error:
@@ -111,9 +111,17 @@ def latest_step(root: Path) -> tuple[Cursor, int] | None:
 
 def _prune(root: Path, keep: int) -> None:
     for folder in sorted(root.glob("step-*"))[:-keep]:
-        shutil.rmtree(folder, ignore_errors=True)
-    for folder in root.glob(".writing-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+    for pattern in (".writing-*", ".removing-*"):  # left by a kill
+        for folder in root.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; renamed first, so that a kill leaves no half of one under its name."""
+    aside = folder.with_name(f".removing-{folder.name}-{os.getpid()}")
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

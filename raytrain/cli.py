@@ -70,7 +70,8 @@ class InspectCommand:
 class RunCommand:
     """A verb on a finished run."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """its run folder"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +275,7 @@ def _one_line(text: str) -> str:
     """Return what tyro's box says, without the box."""
     words = re.sub(r"[^\x20-\x7e\n]", " ", text)
     lines = [line.strip() for line in words.splitlines()]
-    kept = [line for line in lines if line and not re.match(r"(-+|For full helptext|Parsing error)", line)]
+    kept = [line for line in lines if line and not re.match(r"(-+$|For full helptext|Parsing error)", line)]
     return " ".join(kept) or "wrong arguments; see --help"
 
 

@@ -215,8 +215,8 @@ def _upsample(maps: Tensor, rows: Side, columns: Side) -> Tensor:
 def _both_sides(row: Tensor, maps: Tensor, column: Tensor) -> Tensor:
     """Return row @ map @ column^T for each map of f[B, C, H, W].
 
-    One product a map, never one of all maps folded together: the blocking of that would depend on the batch, and a
-    sample's values with it.
+    One product a map, never one of all maps folded together: the blocking of that would depend on the
+    batch, and a sample's values with it.
     """
     flat = maps.flatten(0, 1)
     flat = torch.bmm(flat, column.T.expand(len(flat), *column.T.shape))

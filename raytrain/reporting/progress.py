@@ -38,7 +38,7 @@ class ProgressPrinter:
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def update(self, lines: list[dict[str, Any]], done: set[str] | None = None) -> None:
         """Take new logged lines; print when all pathways have passed another one."""

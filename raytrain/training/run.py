@@ -86,8 +86,8 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
     need_gib = num_samples * 3 * config.data.canvas_px**2 / 2**30
     if config.data.cache != "none" and need_gib > config.data.cache_gib:
         raise ConfigError(
-            f"data.cache = {config.data.cache} needs {need_gib:.2f} GiB for {num_samples} decoded samples, more than "
-            f"data.cache_gib {config.data.cache_gib:g}; raise it or use data.cache = none"
+            f"data.cache = {config.data.cache} needs {need_gib:.2f} GiB for {num_samples} decoded samples, "
+            f"more than data.cache_gib {config.data.cache_gib:g}; raise it or use data.cache = none"
         )
     supervised = any(pathway.objective.name == "supervised" for pathway in config.pathways.values())
     if len(manifest.classes) == 1 and (supervised or config.probe.enabled):

@@ -159,7 +159,7 @@ def test_a_killed_driver_goes_on_with_the_same_command(
     command = Command(images, tmp_path / "run")
     command.wait_for_step("lbp", STEPS_PER_EPOCH + 3)
     command.process.kill()
-    command.process.wait()
+    command.process.communicate()
     again = Command(images, tmp_path / "run")
     assert again.finish() == 0
     assert "starts at step 0" not in (tmp_path / "run" / "log.txt").read_text().split("broadcast starts")[-1]

@@ -76,7 +76,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(checkpoint_module, "save_file", full)
     with pytest.raises(
-        StorageError, match="step-00000002: checkpoint not written.*No space.*last good one is kept"
+        StorageError, match=r"step-00000002: checkpoint not written.*No space.*last good one is kept"
     ):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -14,7 +14,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     # From a copy, because setuptools leaves its build folder beside the sources.
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], check=True, capture_output=True, text=True)
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
         if not name.startswith("tests/") and (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +39,9 @@ def test_the_wheel_starts_from_an_empty_folder(wheel: Path, tmp_path: Path) -> N
     empty.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    program = "import raytrain.cli as c; print(c.__file__); c.main(['list', 'presets'])"
     run = subprocess.run(
-        [sys.executable, "-P", "-c", "import raytrain.cli as c; print(c.__file__); c.main(['list', 'presets'])"],
+        [sys.executable, "-P", "-c", program],
         cwd=empty,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,

@@ -53,7 +53,7 @@ def compare(ours, expected, tolerance):
 
 
 def compare_convolution(convolution, name, tolerance):
-    """Float32 sums of thousands of pixels of both signs: judged by the largest entry (plain torch is no nearer)."""
+    """Judge sums of thousands of float32 pixels by the largest entry: plain torch is no nearer."""
     for ours, part in ((convolution.weight, "weight"), (convolution.bias, "bias")):
         expected = FIXTURE[f"{name}.{part}.grad"]
         compare(ours.grad, expected, (tolerance[0], tolerance[0] * np.abs(expected).max()))

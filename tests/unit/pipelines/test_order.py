@@ -95,7 +95,7 @@ def test_permutation_is_a_function_of_seed_and_epoch() -> None:
 
 
 def test_batch_larger_than_the_data_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"training\.batch_size 64 is larger than the 50 samples.*at most 50"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size 64 is larger than the 50 .*at most 50"):
         BatchPlan(chunks=ChunkPlan(num_samples=50, chunk_samples=6), batch_size=64)
 
 

@@ -98,9 +98,9 @@ def test_a_pathway_that_is_done_is_not_waited_for(time: Time) -> None:
 
 def test_other_lines_are_said_as_they_are_however_long(time: Time) -> None:
     printer, said = printer_of()
-    text = "[lbp] restarted from step 4 " + 40 * "words "
-    printer.say(text.replace("[", "("))
-    assert said.getvalue() == text.replace("[", "(") + "\n"
+    text = "/data [old]/:key: was not read" + 40 * " words"
+    printer.say(text)
+    assert said.getvalue() == text + "\n"
 
 
 def test_a_terminal_gets_a_bar_that_goes_away(time: Time) -> None:

@@ -105,19 +105,20 @@ def test_pathways_that_were_killed_at_different_steps_go_on_from_their_own(
     tmp_path: Path, undisturbed: api.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advance = PathwayLoop.advance
+    askew = {"data__chunk_mib": 0.023}  # chunks of 6 for batches of 8
 
     def killed(self: PathwayLoop, *arguments: Any, **options: Any) -> bool:
-        if self.pathway.name == "lbp" and self.step == 5:
+        if self.pathway.name == "lbp" and self.step == 7:
             raise SystemExit("killed")
         return advance(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(PathwayLoop, "advance", killed)
         with pytest.raises(SystemExit):
-            train(tmp_path, training__checkpoint_every=2)
+            train(tmp_path, training__checkpoint_every=4, **askew)
     found = {name: load_latest(tmp_path / "checkpoints" / name) for name in ("identity", "lbp")}
-    assert {name: one.step for name, one in found.items() if one} == {"identity": 6, "lbp": 4}
-    again = train(tmp_path)
+    assert {name: one.step for name, one in found.items() if one} == {"identity": 8, "lbp": 6}
+    again = train(tmp_path, **askew)
     assert weights(again) == weights(undisturbed)
     assert logged(tmp_path) == logged(undisturbed.folder)
     assert again.summary["data"]["decodes_replayed"] > 0
