@@ -19,8 +19,7 @@ class Lbp(Operator):
     """The least rotation of each pixel's pattern, 1 channel: code / (2^P - 1), in 0..1.
 
     Neighbour p of P stands at row -R sin(2 pi p / P), column R cos(2 pi p / P); its bit is set where it is at
-    least as bright as the centre; outside the image there is 0. Grey is ITU-R 601 in steps of 1/128: rounded to
-    bytes, dark and smooth regions would be full of ties that the image does not have.
+    least as bright as the centre; outside the image there is 0. Grey is ITU-R 601, rounded to bytes.
 
     Source: Ojala, Pietikainen, Maenpaa 2002 in scikit-image's convention (method "ror"). With interpolation
     "none" we differ: the nearest pixels stand for the points of the circle. `compat = "paper2023"` is the
@@ -64,14 +63,16 @@ class Lbp(Operator):
 
 
 def grey_601(images: Tensor) -> Tensor:
-    """Return 128 times the grey, i16[B, H, W], of u8[B, 3, H, W]: floor((19595 R + 38470 G + 7471 B) / 2^9).
+    """Return the grey u8[B, H, W] of u8[B, 3, H, W]: floor((19595 R + 38470 G + 7471 B + 2^15) / 2^16).
 
-    The weights are those of Pillow's mode "L", which rounds to bytes; equal channels give exactly 128 v.
+    The same as Pillow's mode "L". Written in 16 bits, half the memory traffic of 32: the weights are split
+    into high and low bytes, both sums stay below 2^16, and the low one is shifted down before they meet.
     """
-    red, green, blue = images.unbind(1)
-    grey = red.to(torch.int32).mul_(19595)
-    grey.add_(green, alpha=38470).add_(blue, alpha=7471)
-    return grey.bitwise_right_shift_(9).to(torch.int16)
+    red, green, blue = images.to(torch.int16).unbind(1)
+    low = (red * 139).add_(green, alpha=70).add_(blue, alpha=47)
+    low = low.bitwise_right_shift_(8).bitwise_and_(255)  # arithmetic shift: drop the copies of the sign
+    high = (red * 76).add_(green, alpha=150).add_(blue, alpha=29).add_(low).add_(128)
+    return high.bitwise_right_shift_(8).to(torch.uint8)  # the cast keeps the low byte
 
 
 def circle_offsets(num_points: int, radius_px: int) -> list[Offset]:
@@ -92,13 +93,13 @@ def published_offsets(num_points: int, radius_px: int) -> list[Offset]:
 
 
 def nearest_codes(grey: Tensor, offsets: list[Offset]) -> Tensor:
-    """Return the patterns [B, H, W] of i16[B, H, W]: bit p: the pixel nearest to offset p is >= the centre.
+    """Return the patterns [B, H, W] of u8[B, H, W]: bit p: the pixel nearest to offset p is >= the centre.
 
     uint8 for up to eight neighbours, else int32. Halves round away from the centre, so that the set of pixels
     keeps the symmetry of the circle.
 
     All images lie in one line, each row and each image followed by zeros: a neighbour is then the same line
-    shifted, and every pass runs over contiguous memory.
+    shifted, and every pass runs over contiguous bytes.
     """
     weights: dict[tuple[int, int], int] = {}
     for point, (row, column) in enumerate(offsets):
@@ -125,7 +126,7 @@ def nearest_codes(grey: Tensor, offsets: list[Offset]) -> Tensor:
 
 
 def bilinear_codes(grey: Tensor, offsets: list[Offset]) -> Tensor:
-    """Return the patterns i32[B, H, W] of i16[B, H, W], neighbours interpolated in float64.
+    """Return the patterns i32[B, H, W] of u8[B, H, W], neighbours interpolated in float64.
 
     Source: scikit-image `local_binary_pattern`, the same sums in the same order, so that ties fall alike.
     """

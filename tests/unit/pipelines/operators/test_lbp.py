@@ -52,29 +52,14 @@ def plain_pattern(grey: NDArray[np.uint8], offsets: list[tuple[int, int]]) -> ND
     return codes
 
 
-def test_grey_keeps_seven_bits_below_the_byte_and_rounds_to_pillows() -> None:
+def test_grey_is_pillows_for_every_green_and_blue() -> None:
     ramp = torch.arange(256, dtype=torch.uint8)
     for red in range(0, 256, 15):
         image = torch.stack(
             (torch.full((256, 256), red, dtype=torch.uint8), *torch.meshgrid(ramp, ramp, indexing="ij"))
         )
         pillow = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).convert("L")
-        grey = grey_601(image[None])[0].numpy()
-        exact = np.tensordot([19595, 38470, 7471], image.numpy().astype(np.int64), axes=1) / 2**16
-        assert ((grey / 128 <= exact) & (exact < (grey + 1) / 128)).all()
-        assert np.abs(grey / 128 - np.asarray(pillow)).max() <= 0.5 + 1 / 128
-
-
-def test_grey_of_equal_channels_is_exact() -> None:
-    values = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    assert torch.equal(grey_601(values.expand(1, 3, 16, 16))[0].int(), 128 * values[0, 0].int())
-
-
-def test_a_gradient_below_one_byte_is_no_tie() -> None:
-    image = torch.full((1, 3, 8, 8), 30, dtype=torch.uint8)
-    image[:, 2] += torch.arange(8, dtype=torch.uint8)  # blue alone: .114 of a byte a pixel
-    codes = nearest_codes(grey_601(image), circle_offsets(8, 1))
-    assert set(codes[0, 1:-1, 1:-1].flatten().tolist()) == {0b11000111}  # east and along the column, never west
+        assert np.array_equal(grey_601(image[None])[0].numpy(), np.asarray(pillow))
 
 
 @pytest.mark.parametrize("name", IMAGES)
