@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from raytrain.config import DataConfig, PathwayConfig, RunConfig, load_preset, load_toml, preset_names
-from raytrain.errors import ConfigError, RaytrainError, did_you_mean
+from raytrain.errors import ConfigError, RaytrainError, StorageError, did_you_mean
 
 ALIASES = {"--executor": "--training.executor", "--epochs": "--training.epochs"}
 USAGE = """usage: raytrain VERB ...
@@ -105,7 +106,11 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            where = error.filename or "a file"
+            sys.stderr.write(f"raytrain: {where}: {error.strerror}; free space and run again\n")
+            return StorageError.exit_code
         traceback.print_exc()
         sys.stderr.write("raytrain: this is a bug; please report the lines above\n")
         return 1

@@ -78,7 +78,8 @@ class PathwayLoop:
         self.step += 1
         self.cursor = self.plan.after(self.cursor)
         stopped = bool(result.stop)
-        if self.step % training.log_every == 0 or self.finished:
+        first = self._since_log[0] == 0  # of this process: it tells the start-up from the training
+        if first or self.step % training.log_every == 0 or self.finished:
             with self.ledger.time("step"):
                 self.pathway.check()
                 self._log(batch, result.losses)

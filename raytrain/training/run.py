@@ -113,25 +113,26 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, An
 
             cluster = stack.enter_context(connect(config))
         stop = stack.enter_context(StopSignal())
+        startup_s = time.monotonic() - clock.began
         watcher = watch(setup)
         stack.callback(watcher.close)
         with clock.measure("train_s"):
             outcomes, counts = _train(setup, watcher, stop)
+        startup_s += watcher.first_step_s or 0.0
         _explain(watcher, outcomes)
         summary = _summary(setup, outcomes, counts, watcher)
         if any(outcome["stopped"] for outcome in outcomes):
-            _write(
-                folder, {**summary, "status": "stopped", "timing": clock.timing(watcher.first_step_s or 0.0)}
-            )
+            _write(folder, {**summary, "status": "stopped", "timing": clock.timing(startup_s)})
             raise Interrupted(
                 f"stopped; checkpoints are in {folder / 'checkpoints'}; the same command goes on from there"
             )
         if config.probe.enabled:
+            stop.end_at_once("stopped after training, before the probes; the same command goes on from there")
             with clock.measure("probe_s"):
                 represent(setup, through_ray=cluster is not None)
                 summary |= probe(setup)
         clock.marks.setdefault("probe_s", 0.0)
-        summary |= {"status": "done", "timing": clock.timing(watcher.first_step_s or 0.0)}
+        summary |= {"status": "done", "timing": clock.timing(startup_s)}
         _write(folder, summary)
         return summary
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import socket
@@ -368,3 +369,15 @@ def test_ctrl_c_before_the_start_is_130(
     monkeypatch.setitem(VERBS, "list", interrupted)
     assert main(["list"]) == 130
     assert capsys.readouterr().err == "raytrain: interrupted\n"
+
+
+def test_a_full_disk_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(arguments: list[str]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/a/log.txt")
+
+    monkeypatch.setitem(VERBS, "list", full)
+    assert main(["list"]) == 6
+    said = capsys.readouterr().err
+    assert said == "raytrain: runs/a/log.txt: No space left on device; free space and run again\n"

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from raytrain.errors import Interrupted
 from raytrain.training.signals import StopSignal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -25,6 +26,18 @@ def test_the_first_signal_asks_to_stop_and_says_so(
         os.kill(os.getpid(), number)  # the second says nothing more, and ends nothing
         assert stop()
         assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_after_the_training_a_signal_ends_at_once(number: signal.Signals) -> None:
+    with StopSignal() as stop:
+        stop.end_at_once("stopped after training")
+        with pytest.raises(Interrupted, match="stopped after training"):
+            os.kill(os.getpid(), number)
+    with StopSignal() as stop:
+        os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted, match="stopped after training"):
+            stop.end_at_once("stopped after training")
 
 
 def test_former_handlers_come_back() -> None:
@@ -51,6 +64,7 @@ def test_in_another_thread_it_only_never_stops() -> None:
 
 THREE = """
 import os, signal
+from raytrain.errors import Interrupted
 from raytrain.training.signals import StopSignal
 with StopSignal() as stop:
     for count in range(3):
