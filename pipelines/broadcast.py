@@ -30,6 +30,7 @@ from raytrain.errors import ERRORS, ClusterError, RaytrainError
 SEGMENT_CHUNKS = 512  # one Ray Data execution; starting another takes about 0.1 s
 SLICE_S = 0.5  # a waiting reader asks again this often: its sign of life
 FIRST_CONTACT_S = 900.0  # a reader that never came may take this long to start
+RESTART_S = 300.0  # a broadcast that is gone for longer does not come back
 RETRIED = (
     ray.exceptions.ActorUnavailableError,
     ray.exceptions.ActorDiedError,
@@ -102,7 +103,9 @@ class _Stream:
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self._execute(self._segment())
+                numbers = self._segment()
+                if numbers:  # a reader may have ended since
+                    self._execute(numbers)
         except Exception as error:
             self.error = describe(error)
             with self.changed:
@@ -166,6 +169,11 @@ class _Stream:
             pinned = {chunk: self._pinned[chunk] for chunk in needed if chunk in self._pinned}
         return partial(make_block, self._source, number, pinned)
 
+    def forget(self, number: int) -> None:
+        """Drop a chunk whose block was lost."""
+        self.window.forget(number)
+        self._pinned.pop(number, None)
+
     def close(self) -> None:
         with self.changed:
             self.closed = True
@@ -185,11 +193,16 @@ class Broadcast:
         self.private: dict[str, str] = {}
         self.stopping = False
 
-    async def fetch(self, stream: str, reader: str, number: int) -> Reply:
-        """Return chunk `number`, acknowledging all before it; after half a second say what is waited for."""
+    async def fetch(self, stream: str, reader: str, number: int, *, lost: bool = False) -> Reply:
+        """Return chunk `number`, acknowledging all before it; after half a second say what is waited for.
+
+        `lost`: the block handed out before cannot be read any more; it is made again.
+        """
         active = self._stream_of(stream, reader, number)
         with active.changed:
             active.window.hear(reader, number)
+            if lost:
+                active.forget(number)
             active.changed.notify_all()
         deadline = time.monotonic() + SLICE_S
         while True:
@@ -209,13 +222,15 @@ class Broadcast:
         return self.stopping
 
     async def finish(self, stream: str, reader: str) -> None:
-        """Note that a reader wants nothing more."""
-        active = self.streams[self.private.get(reader, stream)]
+        """Note that a reader wants nothing more; a shared stream stays, for one that comes back."""
+        name = self.private.pop(reader, stream)
+        active = self.streams[name]
         with active.changed:
             active.window.finish(reader)
             active.changed.notify_all()
-        if active.window.finished:
+        if name != stream:
             active.close()
+            del self.streams[name]
 
     async def stop(self) -> None:
         """Ask all readers to stop at their next step."""
@@ -242,13 +257,14 @@ class Broadcast:
 
 def describe(error: BaseException) -> tuple[str, str]:
     """Return (kind, message) of the cause that a user should read, Ray's wrapping taken off."""
-    cause: BaseException | None = error
-    while cause is not None:
-        inner = getattr(cause, "cause", None)
-        cause = inner if isinstance(inner, BaseException) else cause
-        if isinstance(cause, RaytrainError):
+    open_causes, seen = [error], 0
+    while open_causes and seen < 20:
+        cause, seen = open_causes.pop(0), seen + 1
+        inner = getattr(cause, "cause", None)  # Ray's wrapper has its cause's class too
+        if isinstance(cause, RaytrainError) and not isinstance(inner, BaseException):
             return type(cause).__name__, str(cause)
-        cause = cause.__cause__ if cause is not inner else None
+        links = (inner, cause.__cause__, cause.__context__)
+        open_causes += [link for link in links if isinstance(link, BaseException)]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ClusterError.__name__, f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
 
@@ -286,6 +302,10 @@ class ChunkReader:
             raise RuntimeError(f"{self._reader} asked for chunk {number} and got {item[0]}")
         return item[1]
 
+    def abandon(self) -> None:
+        """Stop fetching without a word, so that the stream waits for the one that comes back."""
+        self._closed = True
+
     def close(self) -> None:
         """Tell the actor that nothing more is wanted."""
         self._closed = True
@@ -318,9 +338,12 @@ class ChunkReader:
 
     def _fetch(self, number: int) -> Chunk:
         started, cause = time.monotonic(), "decoding"
-        while True:
+        answered, lost = started, False
+        while not self._closed:
             try:
-                reply: Reply = ray.get(self._actor.fetch.remote(self._stream, self._reader, number))
+                asked = self._actor.fetch.remote(self._stream, self._reader, number, lost=lost)
+                reply: Reply = ray.get(asked)
+                answered, lost = time.monotonic(), False
                 self.stop_requested |= reply.stop
                 if reply.error:
                     raise_described(reply.error)
@@ -329,10 +352,17 @@ class ChunkReader:
                     return from_table(ray.get(reply.block[0]))
                 self._count(reply.cause, started)
                 started, cause = time.monotonic(), reply.cause
-            except RETRIED:
+            except RETRIED as error:
+                lost = isinstance(error, ray.exceptions.ObjectLostError)
+                if time.monotonic() - answered > RESTART_S:
+                    raise ClusterError(
+                        f"{self._reader}: the broadcast has not come back for {RESTART_S:g} s; the last "
+                        "checkpoints are kept, run the same command again"
+                    ) from None
                 self._count("broadcast restarting", started)
                 started = time.monotonic()
                 time.sleep(0.2)
+        raise ClusterError(f"{self._reader} was closed while it waited for chunk {number}")
 
     def _count(self, cause: str, started: float) -> None:
         self.causes[cause] = self.causes.get(cause, 0.0) + time.monotonic() - started

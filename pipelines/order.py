@@ -26,6 +26,15 @@ def permutation(num_samples: int, seed: int, epoch: int) -> Int64s:
     return order
 
 
+@lru_cache(maxsize=4)
+def inverse_permutation(num_samples: int, seed: int, epoch: int) -> Int64s:
+    """Return the position of each sample in an epoch, i64[N], read-only."""
+    positions = np.empty(num_samples, np.int64)
+    positions[permutation(num_samples, seed, epoch)] = np.arange(num_samples)
+    positions.flags.writeable = False
+    return positions
+
+
 @dataclass(frozen=True, order=True)
 class Cursor:
     """The stream's whole state: the epoch and the next batch in it."""

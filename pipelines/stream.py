@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.chunk import Chunk, from_table, to_table
 from pipelines.decode import read_sample
 from pipelines.manifest import Manifest
-from pipelines.order import ChunkPlan, permutation
+from pipelines.order import ChunkPlan, inverse_permutation, permutation
 from pipelines.quarantine import BadSample
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
@@ -103,9 +103,11 @@ class StreamSource:
     def _read_kept(self, number: int) -> Chunk | None:
         try:
             with pa.memory_map(str(self._kept_path(number))) as file:
-                return from_table(pa.ipc.open_file(file).read_all())
+                kept = from_table(pa.ipc.open_file(file).read_all())
         except (FileNotFoundError, pa.ArrowInvalid):
             return None
+        expected = self.rows_at(0, self.plan.positions(number)[1])
+        return kept if np.array_equal(kept.rows, expected) else None
 
     def _keep(self, chunk: Chunk) -> None:
         path = self._kept_path(chunk.number)
@@ -165,9 +167,10 @@ class StreamSource:
 
     def _cached_places(self, rows: Int64s) -> tuple[Int64s, Int64s]:
         """Return (chunk of epoch 0, offset) of each manifest row."""
-        first = self.rows_at(0, np.arange(self.plan.num_samples))
-        by_row = np.argsort(first)
-        return self.plan.locate(0, by_row[np.searchsorted(first, rows, sorter=by_row)])
+        samples = np.searchsorted(self.rows, rows)  # rows are in manifest order
+        if self.shuffle:
+            samples = inverse_permutation(self.plan.num_samples, self.seed, 0)[samples]
+        return self.plan.locate(0, samples)
 
     def _take_cached(
         self, rows: Int64s, cached: CachedChunk, images: NDArray[np.uint8], valid: NDArray[np.bool_]

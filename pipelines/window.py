@@ -119,6 +119,10 @@ class Window(Generic[T]):
         while len(self._chunks) > self.size:
             del self._chunks[max(self._chunks)]
 
+    def forget(self, chunk: int) -> None:
+        """Drop a chunk, so that it is made again."""
+        self._chunks.pop(chunk, None)
+
     def get(self, chunk: int) -> T | None:
         """Return a held chunk."""
         return self._chunks.get(chunk)

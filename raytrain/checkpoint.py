@@ -73,7 +73,7 @@ def save_checkpoint(
         raise StorageError(
             f"{target}: checkpoint not written: {error}; the last good one is kept, free space and run again"
         ) from None
-    _prune(root, keep)
+    _prune(root, keep, target)
     return target
 
 
@@ -109,8 +109,11 @@ def latest_step(root: Path) -> tuple[Cursor, int] | None:
     return None
 
 
-def _prune(root: Path, keep: int) -> None:
-    for folder in sorted(root.glob("step-*"))[:-keep]:
+def _prune(root: Path, keep: int, newest: Path) -> None:
+    """Keep the newest so many; what is newer than the one just written was passed over as damaged."""
+    found = sorted(root.glob("step-*"))
+    good = [folder for folder in found if folder.name <= newest.name]
+    for folder in [*good[:-keep], *found[len(good) :]]:
         _remove(folder)
     for pattern in (".writing-*", ".removing-*"):  # left by a kill
         for folder in root.glob(pattern):

@@ -41,7 +41,7 @@ class DataConfig:
     split_seed: int = 0
     """seed of the group split; apart from the run's seed so that several seeds share one test set"""
     cache: Literal["none", "memory", "disk"] = "none"
-    """keep decoded samples: each is decoded once a run"""
+    """keep decoded samples: each is decoded once a run; memory starts cold when a run goes on"""
     cache_gib: float = 4.0
     """upper bound of the decoded cache"""
     quarantine_budget: float = 0.01

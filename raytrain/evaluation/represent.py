@@ -7,6 +7,7 @@ without Ray.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from raytrain.errors import ConfigError
 from raytrain.evaluation.features import FeatureWriter
 from raytrain.pathway import Pathway
 
+VALID = "valid.npy"  # bool[N]: False where a sample could not be decoded
 FLOOR_CELLS = 16  # floors are area-averaged to at most 16 x 16 cells
 Int64s = NDArray[np.int64]
 Features = dict[str, NDArray[np.float16]]
@@ -99,7 +101,8 @@ class Representer:
         """Return the features of a table of `row` and `image` columns, as fixed-size binary columns."""
         images = unpack(table.column("image"), "uint8", (3, *2 * (self._config.data.canvas_px,)))
         features = self.features(images)
-        columns = {"row": table.column("row")} | {name: pack(value) for name, value in features.items()}
+        columns = {name: table.column(name) for name in ("row", "reason")}
+        columns |= {name: pack(value) for name, value in features.items()}
         shapes = {name: pa.array([list(value.shape[1:])] * len(value)) for name, value in features.items()}
         return pa.table(columns | {f"{name}:shape": shape for name, shape in shapes.items()})
 
@@ -151,9 +154,12 @@ class FeatureSink:
     def __init__(self, folder: Path, num_samples: int, config: RunConfig) -> None:
         self._folder, self._num_samples, self._config = folder, num_samples, config
         self._writers: dict[str, FeatureWriter] = {}
+        self.reasons: dict[int, str] = {}
+        """why samples could not be decoded, by their place in the files"""
 
-    def write(self, start: int, features: Features) -> None:
-        """Write the features of samples from `start` on."""
+    def write(self, start: int, features: Features, reasons: list[str | None]) -> None:
+        """Write the features of samples from `start` on; a sample with a reason stands in for a bad one."""
+        self.reasons |= {start + place: reason for place, reason in enumerate(reasons) if reason is not None}
         if not self._writers:
             total = sum(value.nbytes // len(value) for value in features.values()) * self._num_samples
             limit = self._config.probe.max_features_gib
@@ -174,10 +180,13 @@ class FeatureSink:
                 )
             self._writers[name].write(start, values)
 
-    def close(self) -> None:
-        """Finish all files."""
+    def close(self, meta: dict[str, Any]) -> None:
+        """Finish all files; `meta` says what the features are of."""
         for writer in self._writers.values():
-            writer.close()
+            writer.close(meta)
+        valid = np.ones(self._num_samples, np.bool_)
+        valid[list(self.reasons)] = False
+        np.save(self._folder / VALID, valid)
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -193,20 +202,27 @@ def represent_inline(
     representer = Representer(request, statistics)
     start = 0
     for chunk in decoded(source):
-        sink.write(start, representer.features(chunk.images))
+        sink.write(start, representer.features(chunk.images), reasons_of(chunk))
         start += len(chunk)
 
 
 def table_of(chunk: Chunk, start: int) -> pa.Table:
-    """Return the `row` and `image` columns that a Representer takes."""
-    return pa.table({"row": np.arange(start, start + len(chunk)), "image": pack(chunk.images)})
+    """Return the `row`, `image` and `reason` columns that a Representer takes."""
+    rows, reasons = np.arange(start, start + len(chunk)), pa.array(reasons_of(chunk), pa.string())
+    return pa.table({"row": rows, "image": pack(chunk.images), "reason": reasons})
 
 
-def features_of(table: pa.Table) -> tuple[int, Features]:
-    """Return (first row, features) of a table that a Representer made."""
+def reasons_of(chunk: Chunk) -> list[str | None]:
+    """Return why each sample of a chunk could not be decoded, None for the good ones."""
+    found = {entry["key"]: entry["reason"] for entry in chunk.quarantined}
+    return [found.get(key) for key in chunk.keys]
+
+
+def features_of(table: pa.Table) -> tuple[int, Features, list[str | None]]:
+    """Return (first row, features, reasons) of a table that a Representer made."""
     features = {
         name: unpack(table.column(name), "float16", tuple(table.column(f"{name}:shape")[0].as_py()))
         for name in table.column_names
-        if name != "row" and not name.endswith(":shape")
+        if name not in ("row", "reason") and not name.endswith(":shape")
     }
-    return table.column("row")[0].as_py(), features
+    return table.column("row")[0].as_py(), features, table.column("reason").to_pylist()

@@ -112,10 +112,16 @@ def check_fits(needs: Needs, resources: dict[str, float]) -> None:
 
 def _quiet_errors() -> None:
     """Keep Ray's remarks on its own process counts off the terminal; what fails comes as an exception."""
-    with contextlib.suppress(ImportError, AttributeError, KeyError):
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
+    import importlib
 
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    def ignore(*arguments: object, **options: object) -> None:
+        """Print nothing."""
+
+    # There is no public switch; where Ray has moved the function, its remarks are seen, nothing worse.
+    with contextlib.suppress(ImportError):
+        worker = importlib.import_module("ray._private.worker")
+        if hasattr(worker, "print_to_stdstream"):
+            worker.print_to_stdstream = ignore  # type: ignore[attr-defined]
 
 
 def _running_cluster() -> str:

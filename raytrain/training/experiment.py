@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 import ray.train.v2.api.config as train_config
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipelines.broadcast import Broadcast, StreamRequest, describe
@@ -134,7 +134,6 @@ def _watch(
 ) -> None:
     """Wait for all fits; ask them to stop on a signal, another's failure, or over the quarantine budget."""
     asked_at: float | None = None
-    ended: set[str] = set()
     budget = setup.config.data.quarantine_budget * setup.num_samples
     while any(fit.is_alive() for fit in fits.values()):
         failed = any(fit.outcome and "error" in fit.outcome for fit in fits.values())
@@ -142,11 +141,11 @@ def _watch(
         tick(fresh)
         over = fresh.get("quarantined", 0) > budget
         for name, fit in fits.items():
-            if name not in ended and not fit.is_alive():
-                ended.add(name)
-                for rank in range(setup.config.workers(name)):  # one that failed would hold the others
-                    stream = setup.config.pathways[name].stream
-                    broadcast.finish.remote(stream, f"{name}/{rank}")
+            if not fit.is_alive():
+                # Said again and again: one that failed would hold the others, and so would a finished one of
+                # which a restarted broadcast does not know.
+                for rank in range(setup.config.workers(name)):
+                    broadcast.finish.remote(setup.config.pathways[name].stream, f"{name}/{rank}")
         if asked_at is None and (stop() or failed or over):
             asked_at = time.monotonic()
         if asked_at is not None:
@@ -168,6 +167,11 @@ def _drain(recorder: Any) -> dict[str, Any]:
     try:
         drained: dict[str, Any] = ray.get(recorder.drain.remote(), timeout=30)
         return drained
+    except ActorDiedError:
+        raise ClusterError(
+            "the recorder died for good, perhaps of a full disk; the last checkpoints are kept, run the same "
+            "command again"
+        ) from None
     except (RayError, TimeoutError):
         return {"lines": [], "events": ["the recorder did not answer"]}
 
@@ -224,6 +228,6 @@ def _window_chunks(setup: RunSetup, stream: str, chunk_samples: int) -> int:
     """Return how many chunks the window holds: data.window_mib, at most 30 % of the object store."""
     data = setup.config.data
     store = cluster_resources().get("object_store_memory", 2**30)
-    allowed = min(data.window_mib * 2**20, STORE_SHARE * store)
+    allowed = min(data.window_mib * 2**20, STORE_SHARE * store / len(setup.streams()))
     size = chunk_samples * (3 * data.canvas_px**2 + setup.view_bytes(stream))
     return max(2 * setup.config.num_lanes, int(allowed / size))

@@ -9,6 +9,8 @@ from typing import Any
 from pipelines.stream import DecodeCount
 from raytrain.training.run_folder import COUNTERS, METRICS, QUARANTINE
 
+SEEN_CHUNKS = 10_000
+
 
 class Recorder:
     """A plain class: an actor in a Ray run, an object in an inline one.
@@ -33,6 +35,7 @@ class Recorder:
         self._front = dict(self._counters["front"])
         self._bad = set(self._read_bad_keys())
         self.starts: dict[str, int] = {}
+        self._failures: dict[str, tuple[str, str]] = {}
 
     def log(self, line: dict[str, Any]) -> None:
         """Write a logged step; one that was written before a restart is not written again."""
@@ -53,6 +56,9 @@ class Recorder:
         self._seen.add(made)
         front = self._counters["front"]
         front[count.stream] = max(front.get(count.stream, -1), count.chunk)
+        if len(self._seen) > 2 * SEEN_CHUNKS:  # chunks are made about in order: what is far behind was made
+            self._front = {stream: last - SEEN_CHUNKS for stream, last in front.items()}
+            self._seen = {(stream, chunk) for stream, chunk in self._seen if chunk > self._front[stream]}
         for entry in count.quarantined:
             if entry["key"] not in self._bad:
                 self._bad.add(entry["key"])
@@ -68,9 +74,18 @@ class Recorder:
         """Note a worker's start, or its restart from a checkpoint; `process` says where it runs."""
         self.note(f"{pathway} rank {rank} starts at step {step} as {process}")
         if rank == 0:
+            self._failures.pop(pathway, None)
             self.starts[pathway] = self.starts.get(pathway, 0) + 1
             if self.starts[pathway] > 1:
                 self.event(f"{pathway} restarted from step {step} (restart {self.starts[pathway] - 1})")
+
+    def failed(self, pathway: str, error: tuple[str, str]) -> None:
+        """Keep what ended a rank, for its peers."""
+        self._failures.setdefault(pathway, error)
+
+    def failure(self, pathway: str) -> tuple[str, str] | None:
+        """Return what ended a rank of a pathway, if one has said so."""
+        return self._failures.get(pathway)
 
     def event(self, text: str) -> None:
         """Note something to be said, and written to log.txt."""

@@ -14,11 +14,13 @@ import numpy as np
 
 from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
-from raytrain.checkpoint import load_latest
+from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError, DataError, Interrupted, RaytrainError
+from raytrain.evaluation.features import open_features
 from raytrain.evaluation.probe import ProbeRequest, run_probes
 from raytrain.evaluation.represent import (
+    VALID,
     FeatureSink,
     RepresentRequest,
     evaluation_source,
@@ -26,7 +28,14 @@ from raytrain.evaluation.represent import (
 )
 from raytrain.training.ledger import explain
 from raytrain.training.recorder import Recorder
-from raytrain.training.run_folder import STANDARDISERS, SUMMARY, open_run_folder, settle, write_atomic
+from raytrain.training.run_folder import (
+    QUARANTINE,
+    STANDARDISERS,
+    SUMMARY,
+    open_run_folder,
+    settle,
+    write_atomic,
+)
 from raytrain.training.setup import RunSetup, build_pathway, choose_device, estimate_standardisers
 from raytrain.training.signals import StopSignal
 
@@ -113,6 +122,7 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, An
 
             cluster = stack.enter_context(connect(config))
         stop = stack.enter_context(StopSignal())
+        _mark_running(folder)
         startup_s = time.monotonic() - clock.began
         watcher = watch(setup)
         stack.callback(watcher.close)
@@ -184,7 +194,7 @@ def _summary(
     found = {outcome["name"]: outcome for outcome in outcomes}
     pathways = []
     for name, pathway in setup.config.pathways.items():
-        outcome = found.get(name) or former.get(name) or _from_checkpoint(setup, name)
+        outcome = found.get(name) or _current(setup, former.get(name)) or _from_checkpoint(setup, name)
         pathways.append(
             {
                 "name": name,
@@ -223,6 +233,12 @@ def _former_pathways(folder: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
+def _current(setup: RunSetup, former: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what an earlier process said of a pathway if its newest checkpoint is still that step's."""
+    found = latest_step(setup.checkpoints(former["name"])) if former else None
+    return former if former and found and former["steps"] == found[1] else None
+
+
 def _from_checkpoint(setup: RunSetup, name: str) -> dict[str, Any]:
     """Return the outcome of a pathway whose process was killed after its last step and said nothing."""
     checkpoint = load_latest(setup.checkpoints(name))
@@ -237,6 +253,12 @@ def _from_checkpoint(setup: RunSetup, name: str) -> dict[str, Any]:
         "waits": {},
         "weights_sha256": pathway.weights_sha256(),
     }
+
+
+def _mark_running(folder: Path) -> None:
+    """Take `done` back from the summary of a run that goes on: it may end otherwise."""
+    with contextlib.suppress(OSError, ValueError):
+        _write(folder, json.loads((folder / SUMMARY).read_text()) | {"status": "running"})
 
 
 def _write(folder: Path, summary: dict[str, Any]) -> None:
@@ -272,10 +294,31 @@ def represent(setup: RunSetup, *, through_ray: bool) -> None:
             _represent_through_ray(request, source, pretrain, sink)
         else:
             represent_inline(request, source, pretrain, sink)
-        sink.close()
+        reasons = {manifest.keys[rows[place]]: why for place, why in sink.reasons.items()}
+        _quarantine(setup, reasons, len(rows))
+        sink.close({"steps": {name: _steps_done(setup, name) for name in config.pathways}})
     except BaseException:
         sink.discard()
         raise
+
+
+def _steps_done(setup: RunSetup, name: str) -> int:
+    found = latest_step(setup.checkpoints(name))
+    return found[1] if found else 0
+
+
+def _quarantine(setup: RunSetup, reasons: dict[str, str], num_samples: int) -> None:
+    """Name samples that could not be represented in quarantine.jsonl; DataError over the budget."""
+    path = setup.folder / QUARANTINE
+    known = {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
+    with path.open("a") as file:
+        for key in sorted(reasons.keys() - known):
+            file.write(json.dumps({"key": key, "reason": reasons[key]}) + "\n")
+    if len(reasons) > setup.config.data.quarantine_budget * num_samples:
+        raise DataError(
+            f"{len(reasons)} of {num_samples} labelled samples could not be decoded, more than "
+            f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; see {path}"
+        )
 
 
 def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], name: str, device: Any) -> Any:
@@ -283,6 +326,9 @@ def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], n
 
 
 def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any, sink: FeatureSink) -> None:
+    from ray.exceptions import RayError
+
+    from pipelines.broadcast import describe, raise_described
     from raytrain.evaluation.represent_ray import represent_through_ray
     from raytrain.training.cluster import cluster_resources
 
@@ -290,14 +336,17 @@ def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any
     gpus = int(resources.get("GPU", 0)) if request.device == "cuda" else 0
     # Logical CPUs may outnumber the machine's; an actor holds all encoders, so more would only take memory.
     cpus = min(int(resources.get("CPU", 1)) - 1, os.cpu_count() or 1)
-    represent_through_ray(
-        request,
-        source,
-        pretrain,
-        sink,
-        num_actors=max(1, gpus or cpus),
-        num_gpus=1.0 if gpus else 0.0,
-    )
+    try:
+        represent_through_ray(
+            request,
+            source,
+            pretrain,
+            sink,
+            num_actors=max(1, gpus or cpus),
+            num_gpus=1.0 if gpus else 0.0,
+        )
+    except RayError as error:
+        raise_described(describe(error))
 
 
 def probe(setup: RunSetup) -> dict[str, Any]:
@@ -305,18 +354,21 @@ def probe(setup: RunSetup) -> dict[str, Any]:
     config, manifest = setup.config, setup.manifest
     assert manifest is not None
     splits = probe_rows(manifest)
+    folder = setup.folder / "features"
+    valid = np.load(folder / VALID)
+    steps = open_features(folder, next(iter(config.pathways))).meta["steps"]
     operators = dict.fromkeys(
         p.operator.name for p in config.pathways.values() if p.operator.name != "identity"
     )
     entries = run_probes(
         ProbeRequest(
-            folder=setup.folder / "features",
+            folder=folder,
             pathways=list(config.pathways),
             labels=manifest.labels[splits["rows"]],
             groups=manifest.group_ids[splits["rows"]],
-            train_rows=splits["probe_train"],
-            test_rows=splits["test"],
-            epoch=config.training.epochs,
+            train_rows=splits["probe_train"][valid[splits["probe_train"]]],
+            test_rows=splits["test"][valid[splits["test"]]],
+            epoch=min(done // setup.plan(name).steps_per_epoch for name, done in steps.items()),
             seed=config.seed,
             mode=config.probe.features,
             num_bootstrap=config.probe.num_bootstrap,

@@ -11,6 +11,7 @@ from pipelines.augmentations import ImageAugmentation
 from pipelines.manifest import Manifest
 from pipelines.operators import build_operator
 from pipelines.order import BatchPlan, ChunkPlan, Cursor, chunk_samples
+from pipelines.randomness import hash_words
 from pipelines.stage import view_name, view_sample_bytes
 from pipelines.standardise import Standardiser
 from pipelines.stream import StreamSource, row_chunks
@@ -96,8 +97,18 @@ class RunSetup:
             seed=self.config.seed,
             plan=self.chunk_plan(stream),
             name=stream,
-            cache_folder=str(self.folder / "cache" / stream) if self.config.data.cache == "disk" else "",
+            cache_folder=self._cache_folder(stream),
         )
+
+    def _cache_folder(self, stream: str) -> str:
+        """Return the folder of a stream's kept chunks: another one for other data or other chunks."""
+        assert self.manifest is not None
+        data = self.config.data
+        if data.cache != "disk":
+            return ""
+        plan = self.chunk_plan(stream)
+        content = (self.manifest.hash, self.config.seed, plan, data.canvas_px, data.fit, data.max_pixels)
+        return str(self.folder / "cache" / f"{stream}-{hash_words(repr(content)):016x}")
 
     def plan(self, name: str, rank: int = 0) -> BatchPlan:
         """Return the batches of one rank of a pathway."""

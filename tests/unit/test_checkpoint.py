@@ -63,6 +63,17 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> Non
     assert latest_step(tmp_path) == (Cursor(1, 1), 1)
 
 
+def test_a_damaged_newer_one_does_not_push_out_the_good(tmp_path: Path) -> None:
+    save(tmp_path, 1, keep=1)
+    newest = save(tmp_path, 9, keep=2)
+    (newest / "state.safetensors").write_bytes(b"damaged")
+    save(tmp_path, 5, keep=1)
+    loaded = load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded.step == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
 def test_no_checkpoint(tmp_path: Path) -> None:
     assert load_latest(tmp_path) is None
     assert latest_step(tmp_path / "missing") is None
