@@ -16,6 +16,7 @@ from pipelines.sources import open_manifest
 from pipelines.stream import StreamSource
 from raytrain.config import DataConfig, RunConfig, load_toml, preset_names
 from raytrain.errors import ConfigError
+from raytrain.evaluation.represent import VALID
 from raytrain.training.run import Watcher, prepare_setup
 from raytrain.training.run import probe as probe_setup
 from raytrain.training.run import represent as represent_setup
@@ -100,7 +101,7 @@ def probe(folder: Path) -> Run:
     """Probe a run's features again and update its summary.json."""
     with _trained_run(folder) as setup:
         path = setup.folder / SUMMARY
-        if not path.exists() or not (setup.folder / "features").exists():
+        if not path.exists() or not (setup.folder / "features" / VALID).exists():
             raise ConfigError(f"{folder}: no features yet; run `raytrain represent {folder}` first")
         summary = json.loads(path.read_text()) | probe_setup(setup)
         write_atomic(path, json.dumps(summary, indent=1))

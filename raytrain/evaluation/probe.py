@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from raytrain.errors import DataError
 from raytrain.evaluation.features import FeatureFile, Mode, open_features
 from raytrain.evaluation.gram import Representations, join, train_test_gram
-from raytrain.evaluation.ridge import GramPair, Integers, RidgeResult, fit_ridge
+from raytrain.evaluation.ridge import STRENGTHS, Factor, GramPair, Integers, RidgeResult, fit_ridge
 from raytrain.metrics import Interval, Intervals, accuracy, group_bootstrap
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "floor_name",
     "join",
     "run_probes",
+    "same_strength_name",
     "train_test_gram",
 ]
 
@@ -34,6 +35,11 @@ __all__ = [
 def control_name(pathway: str) -> str:
     """Return the name of the features of a pathway's initial weights."""
     return f"{pathway}.control"
+
+
+def same_strength_name(pathway: str) -> str:
+    """Return the name of the control's result at the strength that the trained features chose."""
+    return f"{pathway}.control.same_strength"
 
 
 def floor_name(name: str) -> str:
@@ -96,13 +102,18 @@ def run_probes(request: ProbeRequest) -> list[dict[str, Any]]:
     for naming in (str, control_name):
         representations = Representations(splits.train, splits.test)
         for names in sets:
-            key = naming("+".join(names))
-            results[key] = _fit(
-                request, representations, [naming(name) for name in names], splits, request.mode
-            )
+            plain = "+".join(names)
+            files = [_open(request, naming(name), len(splits.labels)) for name in names]
+            factor = representations.factor(files, request.mode)
+            results[naming(plain)] = _fit(factor, splits)
+            if naming is control_name:
+                # All features have unit variance, so that the trained one's strength means the same here.
+                strength = results[plain].strength / factor.scale
+                results[same_strength_name(plain)] = _fit(factor, splits, strengths=[strength])
     for floor in request.floors:
         key = floor_name(floor)
-        results[key] = _fit(request, Representations(splits.train, splits.test), [key], splits, "flat")
+        features = _open(request, key, len(splits.labels))
+        results[key] = _fit(Representations(splits.train, splits.test).factor([features], "flat"), splits)
     truth = splits.labels[splits.test]
     table = _Table(
         keys=list(results),
@@ -135,15 +146,13 @@ def _labelled_splits(request: ProbeRequest) -> _Splits:
     return _Splits(labels=labels, groups=groups, train=train, test=test)
 
 
-def _fit(
-    request: ProbeRequest, representations: Representations, names: list[str], splits: _Splits, mode: Mode
-) -> RidgeResult:
-    files = [_open(request, name, len(splits.labels)) for name in names]
+def _fit(factor: Factor, splits: _Splits, strengths: ArrayLike = STRENGTHS) -> RidgeResult:
     return fit_ridge(
-        representations.factor(files, mode),
+        factor,
         splits.labels[splits.train],
         splits.groups[splits.train],
         num_classes=splits.num_classes,
+        strengths=strengths,
     )
 
 
@@ -182,6 +191,7 @@ def _entry(
     key = "+".join(names)
     control = control_name(key)
     trained, initial, gain = table.sum([key]), table.sum([control]), table.sum([key], [control])
+    same_strength = table.sum([key], [same_strength_name(key)])
     return {
         "pathways": list(names),
         "epoch": request.epoch,
@@ -194,6 +204,8 @@ def _entry(
         "control_interval": [initial.low, initial.high],
         "gain": gain.estimate,
         "gain_interval": [gain.low, gain.high],
+        "gain_same_strength": same_strength.estimate,
+        "gain_same_strength_interval": [same_strength.low, same_strength.high],
         "n": int(splits.test.size),
         "groups": int(np.unique(splits.groups[splits.test]).size),
         "seed": request.seed,

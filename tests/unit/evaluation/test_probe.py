@@ -99,6 +99,10 @@ def test_figures_equal_plain_ridge(request_of_three: ProbeRequest, mode: Any) ->
         trained = plain_predictions(folder, names, entry["strength"], pooled=pooled) == truth
         initial = plain_predictions(folder, controls, entry["control_strength"], pooled=pooled) == truth
         assert (entry["accuracy"], entry["control"]) == pytest.approx((trained.mean(), initial.mean()))
+        same = plain_predictions(folder, controls, entry["strength"], pooled=pooled) == truth
+        assert entry["gain_same_strength"] == pytest.approx(trained.mean() - same.mean())
+        low, high = entry["gain_same_strength_interval"]
+        assert low <= entry["gain_same_strength"] <= high
         correct["+".join(names)] = (trained, initial)
     floor = entries[1]["floors"][0]
     pixels = plain_predictions(folder, ["floor.pixels"], floor["strength"]) == truth

@@ -14,6 +14,8 @@ def entry(pathways: list[str], accuracy: float, control: float, **changes: Any) 
         "control_interval": [control - 0.03, control + 0.03],
         "gain": accuracy - control,
         "gain_interval": [accuracy - control - 0.02, accuracy - control + 0.02],
+        "gain_same_strength": 0.03125,
+        "gain_same_strength_interval": [-0.01, 0.07],
         "floors": [{"name": "pixels", "accuracy": 0.125, "interval": [0.1, 0.15]}],
         "contrasts": [],
         "n": 430,
@@ -35,12 +37,14 @@ def test_a_run_is_a_table_with_intervals_controls_gains_and_floors() -> None:
         entry(["lbp"], 0.75, 0.5, contrasts=[contrast]),
         entry(["identity", "lbp"], 0.8125, 0.875),
     ]
+    same = "+3.1 [-1.0, +7.0]"
     assert results_text({"probes": probes}) == "\n".join(
         [
-            "pathway                      accuracy             control              gain over control",
-            "identity                     0.500 [0.490, 0.520] 0.250 [0.220, 0.280] +25.0 [+23.0, +27.0]",
-            "lbp                          0.750 [0.740, 0.770] 0.500 [0.470, 0.530] +25.0 [+23.0, +27.0]",
-            "joined identity+lbp          0.812 [0.802, 0.833] 0.875 [0.845, 0.905] -6.2 [-8.2, -4.2]",
+            f"{'pathway':<28} {'accuracy':<20} {'control':<20} {'gain over control':<20} at its strength",
+            f"{'identity':<28} 0.500 [0.490, 0.520] 0.250 [0.220, 0.280] {'+25.0 [+23.0, +27.0]':<20} {same}",
+            f"{'lbp':<28} 0.750 [0.740, 0.770] 0.500 [0.470, 0.530] {'+25.0 [+23.0, +27.0]':<20} {same}",
+            f"{'joined identity+lbp':<28} 0.812 [0.802, 0.833] 0.875 [0.845, 0.905] "
+            f"{'-6.2 [-8.2, -4.2]':<20} {same}",
             "floor: pixels                0.125 [0.100, 0.150]",
             "lbp - identity: +6.2 [-1.0, +13.5]",
             "n 430 in 43 groups; ridge, leave one group out",
@@ -64,14 +68,14 @@ def test_seeds_are_means_and_gains_over_the_gain_of_identity() -> None:
     assert rows["identity"]["gain_over_identity"] == pytest.approx(0)
     lines = seeds_text(table).splitlines()
     assert lines[0] == "means of seeds 0, 1"
-    assert lines[3].split() == ["lbp", "0.570", "0.500", "+7.0", "(+5.0", "+9.0)", "+8.0"]
+    assert lines[3].split() == ["lbp", "0.570", "0.500", "+7.0", "(+5.0", "+9.0)", "+8.0", "+3.1"]
 
 
 def test_seeds_without_identity_have_nothing_to_be_held_against() -> None:
     summary = {"seed": 4, "probes": [entry(["rg"], 0.5, 0.25)]}
     table = seeds_table([summary])
     assert "gain_over_identity" not in table["representations"]["rg"]
-    assert seeds_text(table).splitlines()[-1].split() == ["rg", "0.500", "0.250", "+25.0", "(+25.0)"]
+    assert seeds_text(table).splitlines()[-1].split() == ["rg", "0.500", "0.250", "+25.0", "(+25.0)", "+3.1"]
 
 
 def test_small_pieces() -> None:
