@@ -114,10 +114,9 @@ class _Stream:
     def _segment(self) -> list[int]:
         with self.changed:
             numbers = self.window.upcoming(SEGMENT_CHUNKS)
-        first_epoch = self.request.source.plan.chunks_per_epoch
-        if self.request.source.data.cache == "memory" and numbers and numbers[0] < first_epoch:
+        if self.request.source.data.cache == "memory" and numbers and numbers[0] < self._num_cached:
             # Later epochs are cut from the cached chunks of the first: it has to be complete.
-            numbers = [number for number in numbers if number < first_epoch]
+            numbers = [number for number in numbers if number < self._num_cached]
         return numbers
 
     def _execute(self, numbers: list[int]) -> None:

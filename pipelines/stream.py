@@ -188,6 +188,14 @@ class StreamSource:
         return done
 
 
+def first_samples(manifest: Manifest, data: DataConfig, *, seed: int, count: int) -> Chunk:
+    """Decode the first positions of epoch 0 of the pretrain split, apart from any stream."""
+    rows = manifest.indices("pretrain")
+    plan = ChunkPlan(num_samples=len(rows), chunk_samples=2)
+    source = StreamSource(manifest=manifest, rows=rows, data=data, seed=seed, plan=plan)
+    return source.decode_rows(source.first_rows(count))
+
+
 def _fill_from_nearest(images: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
     """Copy the nearest valid image (of two the earlier) into each invalid place; all invalid: left black."""
     good = np.flatnonzero(valid)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipelines.order import ChunkPlan
 from pipelines.sources import open_manifest
-from pipelines.stream import StreamSource
+from pipelines.stream import first_samples
 from raytrain.config import DataConfig, RunConfig, load_toml, preset_names
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
@@ -150,15 +149,7 @@ def _draw_sheet(config: RunConfig, path: Path) -> None:
     from raytrain.reporting.contact_sheet import contact_sheet
 
     manifest = open_manifest(config.data)
-    rows = manifest.indices("pretrain")
-    source = StreamSource(
-        manifest=manifest,
-        rows=rows,
-        data=config.data,
-        seed=config.seed,
-        plan=ChunkPlan(num_samples=len(rows), chunk_samples=2),
-    )
-    chunk = source.decode_rows(source.first_rows(SHEET_SAMPLES))
+    chunk = first_samples(manifest, config.data, seed=config.seed, count=SHEET_SAMPLES)
     images = torch.from_numpy(chunk.images)
     operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
     columns: dict[str, Any] = {

@@ -12,11 +12,11 @@ import ray.train.v2.api.config as train_config
 from ray.exceptions import ActorDiedError, RayError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from pipelines.broadcast import Broadcast, StreamRequest, describe
+from pipelines.broadcast import Broadcast, StreamRequest, describe, raise_described
 from pipelines.order import BatchPlan
 from pipelines.stage import StageSettings
 from pipelines.stream import DecodeCount
-from raytrain.errors import ERRORS, ClusterError
+from raytrain.errors import ClusterError
 from raytrain.training.cluster import cluster_resources
 from raytrain.training.inline import check_quarantine
 from raytrain.training.recorder import Recorder
@@ -119,8 +119,7 @@ def train_through_ray(
     outcomes = [fit.outcome for fit in fits.values() if fit.outcome]
     for outcome in outcomes:
         if "error" in outcome:
-            kind, message = outcome["error"]
-            raise ERRORS.get(kind, ClusterError)(message)
+            raise_described(outcome["error"])
     return outcomes, counts
 
 

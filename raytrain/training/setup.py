@@ -14,7 +14,7 @@ from pipelines.order import BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.randomness import hash_words
 from pipelines.stage import view_name, view_sample_bytes
 from pipelines.standardise import Standardiser
-from pipelines.stream import StreamSource, row_chunks
+from pipelines.stream import StreamSource, first_samples, row_chunks
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.pathway import Pathway
@@ -148,15 +148,7 @@ def build_pathway(
 
 def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
     """Estimate each operator's mean and deviation a channel from 1,024 positions, centrally cropped."""
-    rows = manifest.indices("pretrain")
-    source = StreamSource(
-        manifest=manifest,
-        rows=rows,
-        data=config.data,
-        seed=config.seed,
-        plan=ChunkPlan(num_samples=len(rows), chunk_samples=2),
-    )
-    images = source.decode_rows(source.first_rows(STANDARDISER_SAMPLES)).images
+    images = first_samples(manifest, config.data, seed=config.seed, count=STANDARDISER_SAMPLES).images
     estimated: dict[str, Any] = {}
     by_view: dict[str, Any] = {}
     for name, pathway in config.pathways.items():
