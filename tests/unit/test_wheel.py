@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_all_packages_and_presets(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for part in ("raytrain/cli.py", "pipelines/broadcast.py", "tune_spaces/__init__.py", "raytrain/py.typed"):
+    for part in ("raytrain/cli/__init__.py", "pipelines/broadcast.py", "tune_spaces/__init__.py", "raytrain/py.typed"):
         assert part in names
     assert {"raytrain/presets/gtsrb-small.toml", "raytrain/presets/shapes-demo.toml"} <= set(names)
     assert not [name for name in names if name.startswith("tests")]

@@ -1,0 +1,79 @@
+"""The command line: `raytrain VERB ...`; the only place that knows tyro."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from raytrain.cli.bench import bench, list_
+from raytrain.cli.data import inspect, prepare
+from raytrain.cli.runs import probe, represent
+from raytrain.cli.train import demo, train
+from raytrain.errors import ConfigError, RaytrainError, StorageError, did_you_mean
+
+ALIASES = {"--executor": "--training.executor", "--epochs": "--training.epochs"}
+USAGE = """usage: raytrain VERB ...
+
+  train PRESET        train pathways, represent and probe; the same command again goes on
+  prepare             write a data set's manifest with checksums, and shards if asked for
+  inspect [PRESET]    counts, sizes, bad files; a contact sheet of what each operator makes
+  represent RUN       write a run's features again
+  probe RUN           probe a run's features again
+  bench NAME          measure: clapp, operators, stream
+  list [KIND]         presets, sources, operators, encoders, objectives
+  demo                the main job on generated images
+
+`raytrain VERB --help` shows every setting. Exit codes: 0 done, 2 wrong call or setting, 3 data, 4 diverged,
+5 cluster, 6 storage, 130 interrupted after a checkpoint, 1 a bug."""
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "prepare": prepare,
+    "inspect": inspect,
+    "represent": represent,
+    "probe": probe,
+    "bench": bench,
+    "list": list_,
+    "demo": demo,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb; turn errors into one line on stderr and an exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _dispatch(arguments)
+    except RaytrainError as error:
+        sys.stderr.write(f"raytrain: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("raytrain: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            where = error.filename or "a file"
+            sys.stderr.write(f"raytrain: {where}: {error.strerror}; free space and run again\n")
+            return StorageError.exit_code
+        traceback.print_exc()
+        sys.stderr.write("raytrain: this is a bug; please report the lines above\n")
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    verb, rest = arguments[0], [_unalias(word) for word in arguments[1:]]
+    if verb not in VERBS:
+        raise ConfigError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}")
+    return VERBS[verb](rest)
+
+
+def _unalias(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return ALIASES.get(name, name) + equals + value
