@@ -34,8 +34,14 @@ class ImageBatch:
     factors: Tensor
     """f32[B, F]; F = 0 where the data set has none"""
     images: Tensor
+    label_sets: Tensor = field(default_factory=lambda: torch.zeros((0, 0), dtype=torch.uint8))
+    """u8[B, L] of 0 and 1; L = 0 where a sample has one class at most"""
     operated: dict[str, Tensor] = field(default_factory=dict)
     """outputs of operators placed in the stream, by view name"""
+
+    def __post_init__(self) -> None:
+        if len(self.label_sets) != len(self.keys):
+            object.__setattr__(self, "label_sets", torch.zeros((len(self.keys), 0), dtype=torch.uint8))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,7 +52,7 @@ class ImageBatch:
             return self
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("labels", "factors", "images")
+            for name in ("labels", "factors", "images", "label_sets")
         }
         operated = {name: value.to(device, non_blocking=True) for name, value in self.operated.items()}
         return replace(self, **moved, operated=operated)
@@ -112,5 +118,6 @@ class BatchReader:
             labels=gather_tensor([chunk.labels for chunk, *_ in parts]),
             factors=gather_tensor([chunk.factors for chunk, *_ in parts]),
             images=gather_tensor([chunk.images for chunk, *_ in parts]),
+            label_sets=gather_tensor([chunk.label_sets for chunk, *_ in parts]),
             operated={view: gather_tensor([chunk.operated[view] for chunk, *_ in parts])} if view else {},
         )

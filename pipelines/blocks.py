@@ -49,14 +49,21 @@ def add_stage(
     )
 
 
-def block_references(dataset: ray.data.Dataset, *, num_cpus: float) -> Iterator[Any]:
-    """Run a dataset within so many CPUs and yield its blocks' references in order."""
+def block_references(
+    dataset: ray.data.Dataset, *, num_cpus: float, num_bytes: float | None = None
+) -> Iterator[Any]:
+    """Run a dataset within so many CPUs and yield its blocks' references in order.
+
+    Args:
+        num_bytes: no further block is begun while those that are held, here or by readers, take more; None:
+            Ray Data's own bound, half of the object store.
+    """
     context = dataset.context
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.target_max_block_size = 2**40  # a block is left whole, however large
     limits = context.execution_options.resource_limits
-    context.execution_options.resource_limits = limits.copy(cpu=num_cpus)
+    context.execution_options.resource_limits = limits.copy(cpu=num_cpus, object_store_memory=num_bytes)
     for bundle in dataset.iter_internal_ref_bundles():
         for entry in bundle.blocks:
             yield entry.ref

@@ -50,6 +50,8 @@ class StreamRequest:
     num_used: int
     """positions of an epoch that are read; chunks that hold only others are not made"""
     window_chunks: int
+    chunk_bytes: int
+    """about the size of a chunk as it is handed out"""
     stage: StageSettings | None = None
     """operators placed in the stream"""
     stage_num_gpus: float = 0.0
@@ -70,7 +72,9 @@ def make_block(source: Any, number: int, pinned: dict[int, Any]) -> list[pa.Tabl
     pa.set_cpu_count(1)
 
     def cached(chunk: int) -> Chunk | None:
-        return from_table(ray.get(pinned[chunk])) if chunk in pinned else None
+        with contextlib.suppress(ray.exceptions.ObjectLostError):  # its samples are decoded again
+            return from_table(ray.get(pinned[chunk])) if chunk in pinned else None
+        return None
 
     return [to_table(ray.get(source).chunk(number, cached if pinned else None))]
 
@@ -159,7 +163,12 @@ class _Stream:
                 num_cpus=1,
                 num_gpus=self.request.stage_num_gpus or None,
             )
-        return blocks.block_references(dataset, num_cpus=num_cpus)
+        # What was made ahead of the window is lost when the stream goes back: as much again as the window.
+        held = 2 * self.window.size + num_cpus
+        if self.request.source.data.cache == "memory":
+            held += self._num_cached
+        num_bytes = held * self.request.chunk_bytes
+        return blocks.block_references(dataset, num_cpus=num_cpus, num_bytes=num_bytes)
 
     def _task(self, number: int) -> Callable[[], list[pa.Table]]:
         pinned: dict[int, Any] = {}
@@ -182,11 +191,18 @@ class _Stream:
 class Broadcast:
     """The broadcast actor: streams by name, asked by readers; a lost reader that returns gets its own."""
 
-    def __init__(self, wrapped: list[Any]) -> None:
-        """Start the streams; `wrapped` holds a reference, kept by the driver, to {name: StreamRequest}."""
+    def __init__(self, wrapped: list[Any], started: Callable[[int, bool], None] | None = None) -> None:
+        """Start the streams.
+
+        Args:
+            wrapped: holds a reference, kept by the driver, to {name: StreamRequest}.
+            started: told the process number, and whether another process died before.
+        """
         requests: dict[str, StreamRequest] = ray.get(wrapped[0])
         blocks.quiet()
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        if started is not None:
+            started(os.getpid(), restarted)
         self.requests = requests
         self.streams = {name: _Stream(request, known=not restarted) for name, request in requests.items()}
         self.private: dict[str, str] = {}
@@ -208,7 +224,7 @@ class Broadcast:
             block = active.window.get(number)
             if block is not None:
                 return Reply(block=[block], stop=self.stopping)
-            if active.error or self.stopping or time.monotonic() >= deadline:
+            if active.error or time.monotonic() >= deadline:
                 cause = active.window.cause(reader, number)
                 return Reply(cause=cause, stop=self.stopping, error=active.error)
             await asyncio.sleep(0.005)
@@ -231,13 +247,17 @@ class Broadcast:
             active.close()
             del self.streams[name]
 
+    async def wants(self) -> bool:
+        """Return whether a chunk is to be made now."""
+        for active in self.streams.values():
+            with active.changed:
+                if active.window.next_missing() is not None:
+                    return True
+        return False
+
     async def stop(self) -> None:
         """Ask all readers to stop at their next step."""
         self.stopping = True
-
-    async def process(self) -> int:
-        """Return the process number."""
-        return os.getpid()
 
     def _stream_of(self, stream: str, reader: str, number: int) -> _Stream:
         if reader in self.private:

@@ -26,18 +26,24 @@ class Chunk:
     factors: NDArray[np.float32]
     images: NDArray[np.uint8]
     """u8[L, 3, H, W]"""
+    label_sets: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    """u8[L, labels] of 0 and 1; no labels where a sample has one class at most"""
     decodes: int = 0
     """files opened for this chunk"""
     quarantined: list[dict[str, str]] = field(default_factory=list)
     operated: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """outputs of operators placed in the stream, f32[L, C, H, W] by view name"""
 
+    def __post_init__(self) -> None:
+        if len(self.label_sets) != len(self.rows):
+            object.__setattr__(self, "label_sets", np.zeros((len(self.rows), 0), np.uint8))
+
     def __len__(self) -> int:
         return len(self.rows)
 
 
 _SCALARS = ("rows", "positions", "valid", "key_hashes", "labels", "groups")
-_ARRAYS = ("factors", "images")
+_ARRAYS = ("factors", "images", "label_sets")
 
 
 def to_table(chunk: Chunk) -> pa.Table:
@@ -77,7 +83,8 @@ def from_table(table: pa.Table) -> Chunk:
             name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)
         },
         **{name: table.column(name).to_numpy() for name in _SCALARS},
-        **{name: arrays[name] for name in _ARRAYS},
+        # Chunks kept by an earlier version have no label sets.
+        **{name: arrays[name] for name in _ARRAYS if name in arrays},
     )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.decode import checksum, decode_payload, read_payload
-from pipelines.decode.image import fit_canvas, open_image
+from pipelines.decode import checksum, decode_payload, image_size, read_payload
+from pipelines.decode.image import fit_canvas
 from pipelines.manifest import Manifest
 from pipelines.quarantine import BadSample
 from pipelines.sources.shapes import SCHEME, draw_shape
@@ -59,11 +59,8 @@ def _examine(manifest: Manifest, row: int, storage: Storage, config: DataConfig)
         if uri.startswith(SCHEME):
             return _examine_generated(row, uri, config)
         payload = read_payload(manifest, row, storage)
-        if manifest.payload == "uint8":
-            width = height = manifest.canvas_px
-        else:
-            width, height = open_image(payload, max_pixels=config.max_pixels).size
-        image = decode_payload(payload, manifest, config)
+        width, height = image_size(payload, manifest, row, config)
+        image = decode_payload(payload, manifest, row, config)
     except BadSample as bad:
         return Examined(row=row, reason=bad.reason)
     return Examined(

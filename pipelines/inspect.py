@@ -1,5 +1,6 @@
 """`raytrain inspect`: what a data set holds, what is broken in it, and what leaks between its splits."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from pipelines.sources import open_manifest, open_storage
 from raytrain.config.data import DataConfig
 
 Size = tuple[int, int]
+
+
+def _side(split: str) -> str:
+    """Return "train" for all splits that are trained on: groups may lie in several of them."""
+    return split if split in ("select", "test") else "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,7 @@ class Duplicate:
     @property
     def leaks(self) -> bool:
         """Return whether the samples stand on both sides of a split."""
-        return len({"train" if split == "pretrain" else split for split in self.splits}) > 1
+        return len({_side(split) for split in self.splits}) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,8 @@ class InspectReport:
     root: str
     manifest_hash: str
     classes: tuple[str, ...]
+    several_labels: bool = False
+    """whether a sample may have several of the classes"""
     num_samples: int
     num_bytes: int
     splits: dict[str, SplitCount]
@@ -65,7 +73,8 @@ class InspectReport:
         """Yield the report as text."""
         yield f"data       {self.root}"
         size = f"{self.num_bytes / 2**20:.1f} MiB"
-        yield f"samples    {self.num_samples} of {len(self.classes)} classes, {size}"
+        kinds = f"{len(self.classes)} {'labels, several a sample' if self.several_labels else 'classes'}"
+        yield f"samples    {self.num_samples} of {kinds}, {size}"
         for name, count in self.splits.items():
             per_class = (
                 f"{min(count.by_class)}..{max(count.by_class)} a class" if count.by_class else "no classes"
@@ -116,9 +125,10 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     duplicates = _duplicates(manifest, by_checksum)
     smallest, median, largest = _summary(sizes)
     return InspectReport(
-        root=manifest.root,
+        root=_places(config) or manifest.root,
         manifest_hash=manifest.hash,
         classes=manifest.classes,
+        several_labels=manifest.label_matrix is not None,
         num_samples=len(manifest),
         num_bytes=num_bytes,
         splits=splits,
@@ -130,6 +140,12 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         duplicates=duplicates,
         warnings=tuple(_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad))),
     )
+
+
+def _places(config: DataConfig) -> str:
+    """Return the roots that the settings name; empty: the data are generated."""
+    named = [f"{name} {root}" for name, root in dataclasses.asdict(config.splits).items() if root]
+    return ", ".join(([config.root] if config.root else []) + named)
 
 
 def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
@@ -146,10 +162,14 @@ def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:
         if len(rows) == 0:
             continue
         labels = manifest.labels[rows]
+        if manifest.label_matrix is not None:
+            by_class = manifest.label_matrix[rows].sum(axis=0, dtype=np.int64)
+        else:
+            by_class = np.bincount(labels[labels >= 0], minlength=len(manifest.classes))
         counts[split] = SplitCount(
             samples=len(rows),
             groups=len(np.unique(manifest.group_ids[rows])),
-            by_class=tuple(np.bincount(labels[labels >= 0], minlength=len(manifest.classes)).tolist()),
+            by_class=tuple(by_class.tolist()),
             unlabelled=int((labels < 0).sum()),
         )
     return counts
@@ -185,7 +205,17 @@ def _warnings(
         keys = " = ".join(leaks[0].keys[:3])
         yield f"{len(leaks)} sets of equal files lie in more than one split, e.g. {keys}: a leak"
     yield from _group_leaks(manifest)
-    for split in ("train", "test"):
+    yield from _empty_splits(manifest, splits)
+    if num_bad > config.quarantine_budget * len(manifest):
+        budget = f"data.quarantine_budget {config.quarantine_budget:g}"
+        yield f"{num_bad} bad samples are more than {budget} allows"
+
+
+def _empty_splits(manifest: Manifest, splits: dict[str, SplitCount]) -> Iterator[str]:
+    if not (manifest.labels >= 0).any():
+        yield "no labelled samples: a probe needs labels, e.g. from data.splits.probe_train and test"
+        return
+    for split in ("probe_train" if "probe_train" in splits else "train", "test"):
         if split not in splits:
             yield f"no samples in the {split} split"
         elif manifest.classes and 0 in splits[split].by_class:
@@ -195,9 +225,6 @@ def _warnings(
                 if not count
             ]
             yield f"{len(missing)} classes have no {split} samples, e.g. {missing[0]}"
-    if num_bad > config.quarantine_budget * len(manifest):
-        budget = f"data.quarantine_budget {config.quarantine_budget:g}"
-        yield f"{num_bad} bad samples are more than {budget} allows"
 
 
 def _group_leaks(manifest: Manifest) -> Iterator[str]:
@@ -205,7 +232,7 @@ def _group_leaks(manifest: Manifest) -> Iterator[str]:
     for group, split in zip(
         manifest.table["group"].to_pylist(), manifest.table["split"].to_pylist(), strict=True
     ):
-        seen.setdefault(group, set()).add("train" if split == "pretrain" else split)
+        seen.setdefault(group, set()).add(_side(split))
     divided = sorted(group for group, names in seen.items() if len(names) > 1)
     if divided:
         yield f"{len(divided)} groups lie in more than one split, e.g. {divided[0]}: a leak"

@@ -17,12 +17,13 @@ from pipelines.storage import Storage
 from raytrain.errors import DataError
 
 Int64s = NDArray[np.int64]
+UInt8s = NDArray[np.uint8]
 
 MANIFEST_FILE = "manifest.parquet"
-SPLITS = ("train", "pretrain", "select", "test")
+SPLITS = ("train", "pretrain", "probe_train", "select", "test")
 RUN_SPLITS = {
     "pretrain": ("train", "pretrain"),
-    "probe_train": ("train",),
+    "probe_train": ("train", "probe_train"),
     "select": ("select",),
     "test": ("test",),
 }
@@ -38,6 +39,7 @@ _COLUMNS = {
     "split": pa.string(),
     "group": pa.string(),
 }
+_OPTIONAL = ("labels", "payload")
 _HASHED = ("key", "bytes", "checksum", "label", "split", "group")
 _METADATA = b"raytrain"
 
@@ -52,7 +54,7 @@ class Manifest:
     classes: tuple[str, ...] = ()
     modality: str = "image"
     payload: str = "encoded"
-    """encoded: files as they were; uint8: raw u8[3, canvas, canvas]"""
+    """encoded: files as they were; uint8: raw u8[3, canvas, canvas]; a `payload` column overrides it"""
     canvas_px: int = 0
     """side of uint8 payloads"""
     fit: str = ""
@@ -80,6 +82,11 @@ class Manifest:
                 f"{self.root}: {len(self) - len(counts)} duplicate keys in the manifest, e.g. {key!r}; "
                 "every sample needs a key of its own"
             )
+        if self.label_matrix is not None and self.label_matrix.shape[1] != len(self.classes):
+            raise DataError(
+                f"{self.root}: {self.label_matrix.shape[1]} labels a sample in the manifest, but "
+                f"{len(self.classes)} class names; prepare it again"
+            )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -91,7 +98,8 @@ class Manifest:
     @property
     def factor_names(self) -> tuple[str, ...]:
         """Names of the factor columns, in their order."""
-        return tuple(name for name in self.table.column_names if name not in _COLUMNS)
+        known = (*_COLUMNS, *_OPTIONAL)
+        return tuple(name for name in self.table.column_names if name not in known)
 
     @cached_property
     def keys(self) -> list[str]:
@@ -106,8 +114,30 @@ class Manifest:
 
     @cached_property
     def labels(self) -> Int64s:
-        """Class number of every sample, i64[N]; -1: none."""
-        return np.asarray(self.table["label"].to_numpy(), np.int64)
+        """Class number of every sample, i64[N]; -1: none; 0 where it has several labels."""
+        labels = np.asarray(self.table["label"].to_numpy(), np.int64)
+        return labels if self.label_matrix is None else np.where(labels < 0, -1, 0)
+
+    @cached_property
+    def label_matrix(self) -> UInt8s | None:
+        """Whether each sample has each label, u8[N, L] of 0 and 1; None: at most one label a sample."""
+        if "labels" not in self.table.column_names:
+            return None
+        column = self.table["labels"].combine_chunks()
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.uint8)
+        return flat.reshape(len(self), column.type.list_size)
+
+    @cached_property
+    def label_sets(self) -> UInt8s:
+        """The label matrix u8[N, L]; L = 0 where there is none."""
+        return np.zeros((len(self), 0), np.uint8) if self.label_matrix is None else self.label_matrix
+
+    def payload_of(self, row: int) -> str:
+        """Return how a sample is stored: encoded, uint8, or a raw layout such as u8:chw:3x32x32."""
+        if "payload" not in self.table.column_names:
+            return self.payload
+        return self.table["payload"][row].as_py() or self.payload
 
     @cached_property
     def group_ids(self) -> Int64s:
@@ -126,7 +156,8 @@ class Manifest:
     def hash(self) -> str:
         """SHA-256 over what the samples are (not where they lie), hex."""
         digest = hashlib.sha256(json.dumps([self.classes, self.modality, self.factor_names]).encode())
-        for name in _HASHED:
+        names = (*_HASHED, "payload") if "payload" in self.table.column_names else _HASHED
+        for name in names:
             column = self.table[name]
             if pa.types.is_string(column.type):
                 texts = [text.encode() for text in column.to_pylist()]
@@ -134,6 +165,7 @@ class Manifest:
             else:
                 digest.update(column.to_numpy().astype("<i8").tobytes())
         digest.update(self.factors.astype("<f4").tobytes())
+        digest.update(self.label_sets.tobytes())
         return digest.hexdigest()
 
     def indices(self, run_split: str) -> Int64s:
@@ -141,7 +173,7 @@ class Manifest:
         if run_split not in RUN_SPLITS:
             raise ValueError(f"unknown split {run_split!r}; known: {', '.join(RUN_SPLITS)}")
         splits = self.table["split"].to_numpy()
-        chosen = np.isin(splits.astype("U8"), RUN_SPLITS[run_split])
+        chosen = np.isin(splits.astype("U16"), RUN_SPLITS[run_split])
         if run_split != "pretrain":
             chosen &= self.labels >= 0
         return np.flatnonzero(chosen).astype(np.int64)
@@ -205,12 +237,16 @@ def table_from_columns(
     bytes_: list[int] | None = None,
     checksum: list[str] | None = None,
     factors: dict[str, NDArray[np.float32]] | None = None,
+    label_sets: UInt8s | None = None,
+    payload: list[str] | None = None,
 ) -> pa.Table:
     """Return a manifest's table.
 
     key: unique name of the sample; uri: relative to the root; offset, bytes: where the payload lies in the
     file (offset 0: the whole file; bytes -1: unknown); checksum: BLAKE2b-128, hex ("": unknown); label: -1
-    none; split: one of SPLITS; group: track, source video or object, never divided between splits.
+    none; split: one of SPLITS; group: track, source video or object, never divided between splits;
+    label_sets: u8[N, L] of 0 and 1, where a sample has several labels (label is then 0, or -1 for none);
+    payload: how the sample is stored where that is not the manifest's own ("").
     """
     count = len(key)
     columns = {
@@ -225,4 +261,14 @@ def table_from_columns(
     }
     arrays = {name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()}
     arrays |= {name: pa.array(values, pa.float32()) for name, values in (factors or {}).items()}
+    if label_sets is not None:
+        arrays["labels"] = labels_column(label_sets)
+    if payload is not None and any(payload):
+        arrays["payload"] = pa.array(payload, pa.string())
     return pa.table(arrays)
+
+
+def labels_column(label_sets: UInt8s) -> pa.Array:
+    """Return a label matrix u8[N, L] as the fixed-size `labels` column."""
+    flat = pa.array(np.ascontiguousarray(label_sets, np.uint8).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, label_sets.shape[1])

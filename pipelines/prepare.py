@@ -5,7 +5,9 @@ complete, and the same command goes on where it stopped.
 """
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.archive import is_gzipped, unpack_gzip
 from pipelines.decode import checksum
 from pipelines.examine import Examined, examine_rows
 from pipelines.manifest import MANIFEST_FILE, Manifest
 from pipelines.quarantine import QuarantineEntry, allowed, to_lines
 from pipelines.shards import write_shard
-from pipelines.sources import PREPARE_FOLDER, open_manifest, open_storage
+from pipelines.sources import PREPARE_FOLDER, absolute_root, open_manifest, open_storage
 from pipelines.sources.shapes import SCHEME
 from pipelines.storage import Storage
 from raytrain.config.checks import positive
@@ -69,13 +72,29 @@ def prepare(
         StorageError: the disk is full or storage failed for longer than the retries.
     """
     _check_arguments(config, out, shards, shard_mib)
+    if is_gzipped(config.root):
+        with _unpacked(config, out, shards) as unpacked:
+            return _prepare(unpacked, out, shards, shard_mib, progress, origin=absolute_root(config.root))
+    return _prepare(config, out, shards, shard_mib, progress)
+
+
+def _prepare(
+    config: DataConfig,
+    out: str,
+    shards: Shards,
+    shard_mib: float,
+    progress: Progress | None,
+    *,
+    origin: str = "",
+) -> PrepareReport:
+    """Prepare data that can be read at random; `origin`: the root by name where `config` has another."""
     source = open_manifest(config)
     if source.payload == "uint8":
         raise ConfigError(
             f"data.root {config.root}: already holds uint8 shards; prepare the original data instead"
         )
     target = open_storage(out if "://" in out else str(Path(out).expanduser().absolute()), config)
-    request = _request(source, config, shards, shard_mib)
+    request = _request(source, config, shards, shard_mib, origin)
     finished = _finished(target, request)
     if finished is not None:
         return finished
@@ -216,6 +235,8 @@ class _Task:
         if not len(good):
             raise DataError(f"data.root {self.config.root}: none of the {len(bad)} samples can be decoded")
         table = self.source.table.take(good["row"])
+        if self.shards == "uint8" and "payload" in table.column_names:
+            table = table.drop_columns(["payload"])
         for name in ("uri", "offset", "bytes", "checksum"):
             column = good["size" if name == "bytes" else name]
             table = table.set_column(table.column_names.index(name), name, column)
@@ -255,9 +276,32 @@ def _check_arguments(config: DataConfig, out: str, shards: str, shard_mib: float
         raise ConfigError(f"--out {out} is data.root itself; choose a folder of its own")
 
 
-def _request(source: Manifest, config: DataConfig, shards: Shards, shard_mib: float) -> str:
+@contextmanager
+def _unpacked(config: DataConfig, out: str, shards: Shards) -> Iterator[DataConfig]:
+    """Yield the settings with a plain tar for a root that is compressed as a whole; removed afterwards."""
+    path = Path(absolute_root(config.root))
+    if shards == "none":
+        raise ConfigError(
+            f"data.root {config.root}: is compressed as a whole, so that its samples must be packed; add "
+            "--shards encoded"
+        )
+    if "://" in config.root:
+        raise ConfigError(f"data.root {config.root}: copy the archive to a local disk first")
+    if not path.is_file():
+        raise DataError(f"data.root {config.root}: no such file; check the path")
+    # Beside the result, where there must be room anyway.
+    home = None if "://" in out else Path(out).expanduser().absolute().parent
+    if home is not None:
+        home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=home) as folder:
+        target = Path(folder) / f"{path.name.removesuffix('.tgz').removesuffix('.tar.gz')}.tar"
+        unpack_gzip(path, target)
+        yield replace(config, root=str(target))
+
+
+def _request(source: Manifest, config: DataConfig, shards: Shards, shard_mib: float, origin: str = "") -> str:
     """Return what makes two calls the same work; the budget and the number of threads do not."""
-    request: dict[str, Any] = {"data": source.hash, "root": source.root, "shards": shards}
+    request: dict[str, Any] = {"data": source.hash, "root": origin or source.root, "shards": shards}
     if shards != "none":
         request["shard_mib"] = float(shard_mib)
     if shards == "uint8":

@@ -1,7 +1,8 @@
 """The only place that opens data: a local folder now, any pyarrow file system by its URI.
 
-Local files go through the operating system itself, which opens a small file about ten times faster than
-`pyarrow.fs` does; everything else goes through `pyarrow.fs`.
+A uri such as `images.zip!/cat/1.png` is a member of a zip archive. Local files go through the operating
+system itself, which opens a small file about ten times faster than `pyarrow.fs` does; everything else goes
+through `pyarrow.fs`.
 """
 
 import errno
@@ -15,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pyarrow import fs
 
+from pipelines.archive_members import ZIP_MARK, read_zip_member
 from pipelines.quarantine import BadSample
 from raytrain.errors import DataError, StorageError
 
@@ -70,15 +72,18 @@ class Storage:
         """Return a file's bytes, or the `length` bytes from `offset` on (fewer where the file ends).
 
         Raises:
-            BadSample: the file is missing or may not be read.
+            BadSample: the file is missing, may not be read, or is a damaged member of an archive.
             StorageError: time-outs and other failures outlived the retries.
         """
-        target = self._locate(uri)
+        place, zipped, member = uri.partition(ZIP_MARK)
+        target = self._locate(place + zipped.removesuffix("!/"))
         failure = ""
         for attempt in range(self.read_retries + 1):
             if attempt:
                 time.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
             try:
+                if zipped:
+                    return self._within_limit(lambda: _read_zipped(target, member))
                 return self._within_limit(lambda: _read(target, offset, length))
             except TimeoutError:
                 failure = f"no answer within {self.read_timeout_s:g} s"
@@ -90,6 +95,18 @@ class Storage:
             f"{uri}: cannot be read after {self.read_retries + 1} attempts: {failure}; "
             "check the storage, or raise data.read_timeout_s and data.read_retries"
         )
+
+    def open_input(self, uri: str) -> BinaryIO:
+        """Return a file opened for reading here and there in it.
+
+        Raises:
+            DataError: it is missing or may not be read.
+        """
+        target = self._locate(uri)
+        try:
+            return _open(target)
+        except OSError as error:
+            raise DataError(f"{self.root}/{uri}: cannot be opened: {_why(error)}") from None
 
     def exists(self, uri: str) -> bool:
         """Return whether a file or folder is there."""
@@ -199,6 +216,24 @@ def _serve(
 
 def _rebuild(root: str, read_timeout_s: float, read_retries: int) -> Storage:
     return Storage(root, read_timeout_s=read_timeout_s, read_retries=read_retries)
+
+
+def _open(target: "Path | tuple[fs.FileSystem, str]") -> BinaryIO:
+    if isinstance(target, Path):
+        return target.open("rb")
+    system, path = target
+    opened_file: BinaryIO = system.open_input_file(path)
+    return opened_file
+
+
+def _read_zipped(target: "Path | tuple[fs.FileSystem, str]", member: str) -> bytes:
+    if isinstance(target, Path):
+        status = target.stat()
+        state = (str(target), status.st_size, status.st_mtime_ns)
+    else:
+        info = target[0].get_file_info(target[1])
+        state = (f"{target[0].type_name}:{target[1]}", info.size or 0, info.mtime_ns or 0)
+    return read_zip_member(state, lambda: _open(target), member)
 
 
 def _read(target: "Path | tuple[fs.FileSystem, str]", offset: int, length: int | None) -> bytes:

@@ -156,6 +156,7 @@ class StreamSource:
             groups=self.manifest.group_ids[rows],
             factors=self.manifest.factors[rows],
             images=images,
+            label_sets=self.manifest.label_sets[rows],
             decodes=decodes,
             quarantined=quarantined,
         )

@@ -219,8 +219,9 @@ def _both_sides(row: Tensor, maps: Tensor, column: Tensor) -> Tensor:
     batch, and a sample's values with it.
     """
     flat = maps.flatten(0, 1)
-    flat = torch.bmm(flat, column.T.expand(len(flat), *column.T.shape))
-    flat = torch.bmm(row.expand(len(flat), *row.shape), flat)
+    count = flat.shape[0]  # not len(flat): a traced graph would fix it
+    flat = torch.bmm(flat, column.T.expand(count, *column.T.shape))
+    flat = torch.bmm(row.expand(count, *row.shape), flat)
     return flat.view(*maps.shape[:2], *flat.shape[1:])
 
 

@@ -68,6 +68,10 @@ def grey_601(images: Tensor) -> Tensor:
     The same as Pillow's mode "L". Written in 16 bits, half the memory traffic of 32: the weights are split
     into high and low bytes, both sums stay below 2^16, and the low one is shifted down before they meet.
     """
+    if torch.compiler.is_exporting():  # ONNX Runtime does not shift 16-bit numbers
+        red, green, blue = images.to(torch.int32).unbind(1)
+        total = red * 19595 + green * 38470 + blue * 7471 + 2**15
+        return torch.div(total, 2**16, rounding_mode="trunc").to(torch.uint8)
     red, green, blue = images.to(torch.int16).unbind(1)
     low = (red * 139).add_(green, alpha=70).add_(blue, alpha=47)
     low = low.bitwise_right_shift_(8).bitwise_and_(255)  # arithmetic shift: drop the copies of the sign
@@ -114,14 +118,13 @@ def nearest_codes(grey: Tensor, offsets: list[Offset]) -> Tensor:
     line = grey.new_zeros(length + 2 * margin)
     pixels = line[margin : margin + length]
     pixels.view(num_images, height + reach, stride)[:, :height, :width] = grey
-    codes = line.new_zeros(length, dtype=torch.uint8 if len(offsets) <= 8 else torch.int32)
+    # In a traced graph always int32: ONNX Runtime does not add bytes.
+    narrow = len(offsets) <= 8 and not torch.compiler.is_exporting()
+    codes = line.new_zeros(length, dtype=torch.uint8 if narrow else torch.int32)
     for (row, column), weight in weights.items():
         start = margin + row * stride + column
-        bits = torch.ge(line[start : start + length], pixels).view(torch.uint8)
-        if codes.dtype == torch.uint8:
-            codes.add_(bits, alpha=weight)
-        else:
-            codes.add_(bits.int(), alpha=weight)
+        bits = torch.ge(line[start : start + length], pixels)
+        codes.add_(bits.view(torch.uint8) if narrow else bits.int(), alpha=weight)
     return codes.view(num_images, height + reach, stride)[:, :height, :width].contiguous()
 
 

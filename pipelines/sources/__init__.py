@@ -1,17 +1,44 @@
-"""From the settings to a manifest: a prepared folder, GTSRB, class folders, or generated shapes."""
+"""From the settings to a manifest: a prepared folder, a data set's own layout, a list, generated shapes."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.archive import ArchiveStorage, is_archive, is_gzipped, refuse_gzipped
 from pipelines.manifest import MANIFEST_FILE, Manifest
+from pipelines.sources import cifar10, codebrim, gtsrb, stl10
+from pipelines.sources.csv import read_csv
+from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import read_folder
-from pipelines.sources.gtsrb import find_base, read_gtsrb
+from pipelines.sources.join import join_manifests, roles_by_root
 from pipelines.sources.shapes import read_shapes
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
-SOURCES = ("folder", "gtsrb", "shapes")
 PREPARE_FOLDER = ".prepare"
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a layout is read, and how `auto` knows it."""
+
+    read: Callable[[DataConfig, Storage], Manifest]
+    detect: Callable[[Storage], bool] | None = None
+    """None: never chosen before the class folders, which are what is left"""
+
+
+SOURCES = {
+    "folder": Source(read_folder),
+    "flat": Source(read_flat),
+    "csv": Source(read_csv),
+    "gtsrb": Source(gtsrb.read_gtsrb, lambda storage: gtsrb.find_base(storage) is not None),
+    "stl10": Source(stl10.read_stl10, stl10.detect),
+    "cifar10": Source(cifar10.read_cifar10, cifar10.detect),
+    "codebrim": Source(codebrim.read_codebrim, codebrim.detect),
+    "shapes": Source(lambda config, _: read_shapes(config)),
+}
+"""name in data.source -> layout; each is a module of that name"""
 
 
 def open_storage(root: str, config: DataConfig) -> Storage:
@@ -26,9 +53,24 @@ def open_manifest(config: DataConfig) -> Manifest:
         DataError: the folder is missing, unreadable, holds no images, or its lists do not fit its files.
         ConfigError: the settings do not fit the data, or it has one class or one sample only.
     """
+    roles = roles_by_root(config)
+    if len(roles) > 1 or (roles and not config.root):
+        manifest = join_manifests(config, roles, _read_checked)
+    else:
+        manifest = _read_checked(config)
+    _check_enough(manifest, config)
+    return manifest
+
+
+def absolute_root(root: str) -> str:
+    """Return a root without its last slash, and absolute, because other processes have other folders."""
+    root = root.rstrip("/") or "/"
+    return root if "://" in root else str(Path(root).expanduser().absolute())
+
+
+def _read_checked(config: DataConfig) -> Manifest:
     manifest = _read(config)
     _check_payload(manifest, config)
-    _check_enough(manifest, config)
     return manifest
 
 
@@ -39,23 +81,53 @@ def _read(config: DataConfig) -> Manifest:
         raise ConfigError(
             "data.root is not set; name the folder of the data set, or use data.source = 'shapes'"
         )
-    # Absolute, because other processes have other working folders.
-    root = config.root.rstrip("/") or "/"
-    root = root if "://" in root else str(Path(root).expanduser().absolute())
+    root = absolute_root(config.root)
     storage = open_storage(root, config)
     if not storage.exists(""):
         raise DataError(f"data.root {config.root}: no such folder; check the path{_on_every_node(root)}")
-    if "://" not in root and not Path(root).is_dir():
-        raise DataError(f"data.root {config.root}: is a file; name the folder that holds the data set")
+    called_a_file = is_archive(root) or is_gzipped(root) or root.endswith(".csv")
+    if called_a_file if "://" in root else not Path(root).is_dir():
+        return _read_file(config, root)
     if storage.exists(MANIFEST_FILE):
         return Manifest.load(f"{root}/{MANIFEST_FILE}")
     if storage.exists(PREPARE_FOLDER):
         raise DataError(
             f"data.root {config.root}: holds an unfinished `raytrain prepare`; run the same command again"
         )
-    if config.source == "gtsrb" or (config.source == "auto" and find_base(storage) is not None):
-        return read_gtsrb(config, storage)
-    return read_folder(config, storage)
+    return _read_layout(config, storage)
+
+
+def _read_file(config: DataConfig, root: str) -> Manifest:
+    """Return the manifest of a root that is no folder."""
+    if is_gzipped(root):
+        raise refuse_gzipped(config.root)
+    if is_archive(root):
+        archive = ArchiveStorage(root, read_timeout_s=config.read_timeout_s, read_retries=config.read_retries)
+        return archive.place(_read_layout(config, archive))
+    if root.endswith(".csv"):
+        folder, _, name = root.rpartition("/")
+        if config.source not in ("auto", "csv", "codebrim"):
+            raise ConfigError(
+                f"data.root {config.root}: is a list, but data.source is {config.source}; set it to csv"
+            )
+        listed = replace(config, root=folder, csv=replace(config.csv, file=name))
+        read = SOURCES["csv" if config.source == "auto" else config.source].read
+        return read(listed, open_storage(folder or "/", config))
+    raise DataError(
+        f"data.root {config.root}: is a file; name the folder that holds the data set, a .tar or .zip of it, "
+        "or a .csv list"
+    )
+
+
+def _read_layout(config: DataConfig, storage: Storage) -> Manifest:
+    if config.source != "auto":
+        return SOURCES[config.source].read(config, storage)
+    found = [name for name, source in SOURCES.items() if source.detect and source.detect(storage)]
+    if len(found) > 1:
+        raise ConfigError(
+            f"data.root {config.root}: holds the layouts of {' and '.join(found)}; name one by data.source"
+        )
+    return SOURCES[found[0] if found else "folder"].read(config, storage)
 
 
 def _on_every_node(root: str) -> str:

@@ -1,6 +1,7 @@
 """Class folders: root/<class>/**.png, or root/train/<class>/** beside root/test/<class>/** as a ready split.
 
-Names that start with a dot and __MACOSX are skipped: they are what file managers leave behind.
+Images that all lie in the root itself, without any folder, are unlabelled: all for pretraining. Names that
+start with a dot and __MACOSX are skipped: they are what file managers leave behind.
 """
 
 from collections import Counter
@@ -46,10 +47,12 @@ def read_folder(config: DataConfig, storage: Storage) -> Manifest:
     Raises:
         DataError: no images, or images that lie in no class folder.
     """
-    files, others = _split_by_kind(storage.list_files())
+    files, others = split_by_kind(storage.list_files())
     if not files:
         raise DataError(f"data.root {storage.root}: no images ({', '.join(EXTENSIONS)}); {describe(others)}")
     found = _ready_split(files) or [_Found(file, "train", _class_of(file.path, 0)) for file in files]
+    if not any("/" in file.path for file in files):
+        found = [_Found(file, "pretrain", "") for file in files]
     stray = [item.file.path for item in found if not item.class_name and item.split != "pretrain"]
     if stray:
         raise DataError(
@@ -80,6 +83,11 @@ def read_folder(config: DataConfig, storage: Storage) -> Manifest:
     return Manifest(table=table, root=storage.root, classes=classes)
 
 
+def has_ready_split(storage: Storage) -> bool:
+    """Return whether the root holds train/<class>/ beside other splits only."""
+    return bool(_ready_split(split_by_kind(storage.list_files())[0]))
+
+
 def describe(files: list[FileInfo]) -> str:
     """Say what a folder holds instead of images, e.g. `found 12 files: 10 .txt, 2 .csv`."""
     if not files:
@@ -94,7 +102,8 @@ def is_image(path: str) -> bool:
     return _extension(path) in EXTENSIONS
 
 
-def _split_by_kind(found: Iterable[FileInfo]) -> tuple[list[FileInfo], list[FileInfo]]:
+def split_by_kind(found: Iterable[FileInfo]) -> tuple[list[FileInfo], list[FileInfo]]:
+    """Return the images and the other files, without what file managers leave behind."""
     images: list[FileInfo] = []
     others: list[FileInfo] = []
     for file in found:

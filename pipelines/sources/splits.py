@@ -59,7 +59,7 @@ def cut_splits(
     test_fraction: float = 0.0,
 ) -> list[str]:
     """Return the splits with shares of the groups of "train" renamed to "test" and then "select"."""
-    result = np.array(splits, dtype="U8")
+    result = np.array(splits, dtype="U16")
     for name, fraction in (("test", test_fraction), ("select", select_fraction)):
         rows = np.flatnonzero(result == "train")
         if len(rows) == 0:
@@ -68,3 +68,35 @@ def cut_splits(
         chosen = choose_groups(names, labels[rows], fraction=fraction, seed=seed, draw=name)
         result[rows[chosen]] = name
     return [str(split) for split in result]
+
+
+def pattern_numbers(label_sets: NDArray[np.uint8]) -> Int64s:
+    """Return a number for each distinct row of labels, i64[N], which stands in for a class: u8[N, L]."""
+    _, numbers = np.unique(label_sets, axis=0, return_inverse=True)
+    return np.asarray(numbers, np.int64).reshape(-1)
+
+
+# What a sample may be measured on comes first: of a divided group its samples are kept.
+_SIDES = {"test": 0, "select": 1}
+_TRAINING = 2
+
+
+def divided_groups(
+    groups: list[str], splits: list[str]
+) -> tuple[dict[str, tuple[str, ...]], NDArray[np.bool_]]:
+    """Return the groups on both sides of a split with their splits, and which samples of them to leave out.
+
+    A group is kept in test, else in select; its samples elsewhere are the surplus, bool[N].
+    """
+    first: dict[str, int] = {}
+    homes: dict[str, set[str]] = {}
+    for group, split in zip(groups, splits, strict=True):
+        side = _SIDES.get(split, _TRAINING)
+        first[group] = min(first.get(group, side), side)
+        homes.setdefault(group, set()).add(split)
+    surplus = np.array(
+        [_SIDES.get(split, _TRAINING) > first[group] for group, split in zip(groups, splits, strict=True)],
+        np.bool_,
+    )
+    names = sorted({group for group, extra in zip(groups, surplus, strict=True) if extra})
+    return {name: tuple(sorted(homes[name])) for name in names}, surplus

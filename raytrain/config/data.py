@@ -23,13 +23,66 @@ class ShapesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CsvConfig:
+    """Which columns of a list say what; a column of a default name may be absent."""
+
+    file: str = ""
+    """the list below data.root; empty: the only .csv there"""
+    delimiter: str = ""
+    """empty: comma, semicolon or tab, whichever the header has most of"""
+    path_column: str = "path"
+    """file of a sample, relative to data.root"""
+    label_column: str = "label"
+    """class name, or several joined by label_separator; empty: unlabelled"""
+    label_separator: str = ";"
+    label_columns: str = ""
+    """names of 0/1 columns joined by commas, one a label; replaces label_column"""
+    split_column: str = "split"
+    """train, pretrain, probe_train, select (or val) or test"""
+    group_column: str = "group"
+    """track, source image or object: never divided between splits"""
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) > 1:
+            raise ConfigError(f"data.csv.delimiter is {self.delimiter!r}; it must be one character")
+        if not self.path_column:
+            raise ConfigError("data.csv.path_column is empty; name the column that holds the files")
+        if not self.label_separator:
+            raise ConfigError("data.csv.label_separator is empty; name what stands between two labels")
+        if self.label_columns and len(self.label_column_names) < 2:
+            raise ConfigError(
+                f"data.csv.label_columns is {self.label_columns!r}; name two or more 0/1 columns joined by "
+                "commas, or use data.csv.label_column"
+            )
+
+    @property
+    def label_column_names(self) -> tuple[str, ...]:
+        """The names in label_columns."""
+        return tuple(name.strip() for name in self.label_columns.split(",") if name.strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRootsConfig:
+    """Roots of the four splits of a run where they are not all of one data set; empty: data.root."""
+
+    pretrain: str = ""
+    probe_train: str = ""
+    select: str = ""
+    test: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the samples come from and how they are streamed."""
 
-    source: Literal["auto", "folder", "gtsrb", "shapes"] = "auto"
-    """auto: a prepared manifest, GTSRB's layout, or one folder a class, whichever root holds"""
+    source: Literal["auto", "folder", "flat", "csv", "gtsrb", "stl10", "cifar10", "codebrim", "shapes"] = (
+        "auto"
+    )
+    """auto: a prepared manifest or the layout that root holds; see `raytrain list sources`"""
     root: str = ""
-    """folder of the data set, or of a manifest written by `raytrain prepare`"""
+    """folder of the data set or of a prepared manifest, a .tar or .zip of it, or a .csv list"""
+    splits: SplitRootsConfig = field(default_factory=SplitRootsConfig)
+    csv: CsvConfig = field(default_factory=CsvConfig)
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     canvas_px: int = 64
     """every image is brought to this square, because a batch must have one size"""
@@ -40,6 +93,8 @@ class DataConfig:
     """share of the groups kept for testing, when the data set has no test split"""
     split_seed: int = 0
     """seed of the group split; apart from the run's seed so that several seeds share one test set"""
+    shared_groups: Literal["refuse", "drop"] = "refuse"
+    """groups that a list puts on both sides of a split; drop: leave their training samples out"""
     cache: Literal["none", "memory", "disk"] = "none"
     """keep decoded samples: each is decoded once a run; memory starts cold when a run goes on"""
     cache_gib: float = 4.0
@@ -73,3 +128,8 @@ class DataConfig:
             positive(f"data.{name}", getattr(self, name))
         if self.source == "shapes" and self.root:
             raise ConfigError("data.root is set but data.source = shapes is generated; drop one of them")
+        named = [name for name in ("pretrain", "probe_train", "select", "test") if getattr(self.splits, name)]
+        if self.source == "shapes" and named:
+            raise ConfigError(
+                f"data.splits.{named[0]} is set but data.source = shapes is generated; drop one of them"
+            )

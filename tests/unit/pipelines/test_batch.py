@@ -39,10 +39,11 @@ class Stream:
             labels=positions * 3,
             groups=positions // 4,
             factors=np.stack([positions, -positions], 1).astype(np.float32),
+            label_sets=np.stack([positions % 2, positions % 3 == 0], 1).astype(np.uint8),
             images=np.broadcast_to(values[:, None, None, None], (len(values), 3, SIDE, SIDE)).copy(),
             operated={"view": np.repeat(positions[:, None], 5, 1).astype(np.float32) / 7},
         )
-        for array in (chunk.images, chunk.labels, chunk.factors, chunk.operated["view"]):
+        for array in (chunk.images, chunk.labels, chunk.factors, chunk.label_sets, chunk.operated["view"]):
             array.flags.writeable = False  # as shared memory is
         self.made[number] = chunk
         return chunk
@@ -66,6 +67,7 @@ def assert_is_plain(batch: ImageBatch, positions: Any, cursor: Cursor) -> None:
         assert batch.groups[place] == position // 4
         assert batch.labels[place] == position * 3
         assert batch.factors[place].tolist() == [position, -position]
+        assert batch.label_sets[place].tolist() == [position % 2, int(position % 3 == 0)]
         assert batch.images[place].unique().tolist() == [pixel(cursor.epoch, position)]
     assert (batch.images.dtype, batch.labels.dtype, batch.factors.dtype) == (
         torch.uint8,
@@ -107,11 +109,13 @@ def test_the_copy_is_the_readers_own_memory() -> None:
     before = {number: chunk.images.copy() for number, chunk in stream.made.items()}
     batch.images.fill_(9)
     batch.labels.zero_()
+    batch.label_sets.zero_()
     batch.factors.zero_()
     batch.operated["view"].zero_()
     for number, chunk in stream.made.items():
         np.testing.assert_array_equal(chunk.images, before[number])
         assert chunk.labels.any()
+        assert chunk.label_sets.any()
         assert chunk.factors.any()
         assert chunk.operated["view"].any()
     again = reader.read(Cursor())
@@ -139,6 +143,7 @@ def test_a_batch_on_its_device_is_itself() -> None:
     batch = reader.read(Cursor())
     assert batch.to(torch.device("cpu")) is batch
     moved = reader.read(Cursor(0, 1), "view").to(torch.device("meta"))
+    assert moved.label_sets.device.type == "meta"
     assert {moved.images.device.type, moved.labels.device.type, moved.operated["view"].device.type} == {
         "meta"
     }

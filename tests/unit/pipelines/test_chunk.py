@@ -4,7 +4,7 @@ import pyarrow as pa
 from pipelines.chunk import Chunk, from_table, to_table
 
 
-def make_chunk(num_factors: int = 2) -> Chunk:
+def make_chunk(num_factors: int = 2, num_labels: int = 3) -> Chunk:
     rng = np.random.default_rng(0)
     return Chunk(
         number=7,
@@ -18,6 +18,7 @@ def make_chunk(num_factors: int = 2) -> Chunk:
         groups=np.arange(5),
         factors=rng.random((5, num_factors)).astype(np.float32),
         images=rng.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8),
+        label_sets=rng.integers(0, 2, (5, num_labels), dtype=np.uint8),
         decodes=5,
         quarantined=[{"key": "a/2.png", "reason": "truncated"}],
         operated={"lbp": rng.random((5, 1, 4, 4)).astype(np.float32)},
@@ -44,6 +45,22 @@ def test_a_table_gives_the_chunk_back() -> None:
 
 def test_a_chunk_without_factors() -> None:
     assert from_table(to_table(make_chunk(num_factors=0))).factors.shape == (5, 0)
+
+
+def test_a_chunk_without_label_sets() -> None:
+    assert from_table(to_table(make_chunk(num_labels=0))).label_sets.shape == (5, 0)
+    fields = {name: value for name, value in make_chunk().__dict__.items() if name != "label_sets"}
+    assert Chunk(**fields).label_sets.shape == (5, 0)
+
+
+def test_a_chunk_kept_by_an_earlier_version() -> None:
+    table = to_table(make_chunk())
+    header = table.column("header")[0].as_py().replace('"label_sets"', '"something"')
+    column = pa.array([header] + [None] * 4, pa.string())
+    kept = table.set_column(table.column_names.index("header"), "header", column)
+    kept = kept.rename_columns([name.replace("label_sets", "something") for name in kept.column_names])
+    assert from_table(kept).label_sets.shape == (5, 0)
+    assert np.array_equal(from_table(kept).images, make_chunk().images)
 
 
 def test_pixels_are_a_view_of_the_table() -> None:

@@ -77,6 +77,65 @@ def test_hash_does_not_depend_on_how_the_table_is_chunked() -> None:
     assert Manifest(table=pieces, root="", classes=("p", "q")).hash == manifest().hash
 
 
+LABEL_SETS = np.array([[1, 0], [1, 1], [0, 0], [0, 1], [0, 0]], np.uint8)
+
+
+def with_label_sets(sets: np.ndarray = LABEL_SETS, **changes: Any) -> Manifest:
+    return manifest(label=[0, 0, -1, 0, 0], label_sets=sets, **changes)
+
+
+def test_several_labels_a_sample(tmp_path: Path) -> None:
+    made = with_label_sets(factors={"hue": np.arange(5)})
+    assert made.label_matrix is not None
+    assert made.label_matrix.dtype == np.uint8
+    assert np.array_equal(made.label_matrix, LABEL_SETS)
+    assert made.label_sets is made.label_matrix
+    # A labelled sample may have none of the labels; an unlabelled one is not known.
+    assert made.labels.tolist() == [0, 0, -1, 0, 0]
+    assert made.indices("probe_train").tolist() == [0, 1]
+    assert made.factor_names == ("hue",)
+    path = str(tmp_path / "manifest.parquet")
+    made.save(path)
+    loaded = Manifest.load(path)
+    assert np.array_equal(loaded.label_sets, LABEL_SETS)
+    assert loaded.hash == made.hash
+    assert str(loaded.table["labels"].type) == "fixed_size_list<element: uint8>[2]"
+    taken = Manifest(table=made.table.take([4, 1]), root="", classes=("p", "q"))
+    assert taken.label_sets.tolist() == [[0, 0], [1, 1]]
+    pieces = pa.concat_tables([made.table.slice(0, 2), made.table.slice(2, 3)])
+    assert np.array_equal(Manifest(table=pieces, root="", classes=("p", "q")).label_sets, LABEL_SETS)
+
+
+def test_label_sets_are_part_of_the_hash() -> None:
+    changed = LABEL_SETS.copy()
+    changed[3] = [1, 1]
+    plain = manifest(label=[0, 0, -1, 0, 0])
+    assert len({with_label_sets().hash, with_label_sets(changed).hash, plain.hash}) == 3
+    assert plain.label_matrix is None
+    assert plain.label_sets.shape == (5, 0)
+
+
+def test_label_sets_need_a_name_each() -> None:
+    with pytest.raises(
+        DataError, match=r"^/data: 3 labels a sample in the manifest, but 2 class names; prep"
+    ):
+        with_label_sets(np.zeros((5, 3), np.uint8))
+
+
+def test_a_payload_column_overrides_the_manifests_own() -> None:
+    made = manifest(payload=["", "u8:chw:3x2x2", "", "", ""])
+    assert [made.payload_of(row) for row in range(3)] == ["encoded", "u8:chw:3x2x2", "encoded"]
+    assert made.factor_names == ()
+    assert made.hash != manifest().hash
+    assert manifest(payload=[""] * 5).hash == manifest().hash
+
+
+def test_samples_that_are_only_probed_with() -> None:
+    made = manifest(split=["probe_train", "train", "pretrain", "select", "test"])
+    assert made.indices("probe_train").tolist() == [0, 1]
+    assert made.indices("pretrain").tolist() == [1, 2]
+
+
 def test_duplicate_keys_are_named() -> None:
     with pytest.raises(
         DataError, match=r"^/data: 2 duplicate keys in the manifest, e\.g\. 'c'; every sample"

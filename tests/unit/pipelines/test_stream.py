@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.chunk import Chunk
-from pipelines.order import ChunkPlan, permutation
+from pipelines.batch import BatchReader
+from pipelines.chunk import Chunk, from_table, to_table
+from pipelines.order import BatchPlan, ChunkPlan, Cursor, permutation
 from pipelines.sources import open_manifest
 from pipelines.storage import Storage, opened
 from pipelines.stream import CachedChunk, DecodeCount, StreamSource
 from raytrain.config import DataConfig
+from raytrain.config.data import CsvConfig
 from raytrain.errors import StorageError
 
 NUM, LENGTH, SIDE = 22, 6, 16
@@ -67,6 +70,33 @@ def test_a_chunk_holds_what_stands_at_its_positions(images: Path, lanes: int) ->
             assert (chunk.number, chunk.epoch, chunk.decodes) == (number, epoch, len(chunk))
             seen += chunk.positions.tolist()
         assert sorted(seen) == list(range(NUM))
+
+
+def test_label_sets_go_from_the_list_to_the_batch(images: Path) -> None:
+    names = sorted(str(path.relative_to(images)) for path in images.rglob("*.png"))
+    sets = {name: [place % 2, int(place % 3 == 0), 0] for place, name in enumerate(names)}
+    lines = [",".join([name, *map(str, sets[name])]) for name in names]
+    (images / "list.csv").write_text("\n".join(["path,a,b,c", *lines]))
+    config = DataConfig(
+        root=str(images / "list.csv"),
+        csv=CsvConfig(label_columns="a,b,c"),
+        canvas_px=SIDE,
+        select_fraction=0.0,
+        test_fraction=0.0,
+    )
+    manifest = open_manifest(config)
+    plan = ChunkPlan(num_samples=NUM, chunk_samples=LENGTH, num_lanes=2)
+    source = StreamSource(
+        manifest=manifest, rows=manifest.indices("pretrain"), data=config, seed=3, plan=plan
+    )
+    reader = BatchReader(
+        BatchPlan(chunks=plan, batch_size=8), lambda number: from_table(to_table(source.chunk(number)))
+    )
+    for step in range(2):
+        batch = reader.read(Cursor(0, step))
+        assert batch.label_sets.dtype == torch.uint8
+        assert batch.label_sets.tolist() == [sets[key] for key in batch.keys]
+        assert batch.labels.tolist() == [0] * 8
 
 
 def test_a_chunk_is_a_function_of_its_number_alone(images: Path) -> None:

@@ -129,5 +129,6 @@ def test_real_ready_split(real_data: Path) -> None:
     assert Counter(splits(made).values()) == {"train": 2700, "select": 300, "test": 800}
     assert {key.partition("/")[0] for key, split in splits(made).items() if split == "test"} == {"test"}
     assert len(read(real_data / "stl10_unlabeled_examples").classes) == 26
-    with pytest.raises(DataError, match=r"1440 of 1440 images|outside a class folder"):
-        read(real_data / "coil20")
+    flat = read(real_data / "coil20")
+    assert set(splits(flat).values()) == {"pretrain"}
+    assert len(flat.indices("pretrain")) == 14 * 72

@@ -1,0 +1,209 @@
+"""A .csv list: a column of paths, one of class names or several labels; splits and groups if it has them.
+
+Labels: a class name a row; several names joined by `;`; or one 0/1 column a label (data.csv.label_columns). A
+row without a label is unlabelled. Without a split column every row is for training, and shares are cut off.
+"""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.manifest import SPLITS, Manifest
+from pipelines.quarantine import BadSample
+from pipelines.sources.folder import READY_SPLITS
+from pipelines.sources.samples import Sample, build_manifest
+from pipelines.storage import Storage
+from raytrain.config.data import CsvConfig, DataConfig
+from raytrain.errors import ConfigError, DataError, did_you_mean
+
+_SPLIT_NAMES = READY_SPLITS | {name: name for name in SPLITS}
+_DEFAULTS = CsvConfig()
+_SHOWN = 3
+_YES, _NO = ("1", "1.0"), ("0", "0.0")
+
+
+@dataclass(frozen=True)
+class _List:
+    """A list as read: the rows with the line that each ends on."""
+
+    where: str
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+    lines: list[int]
+
+
+def read_csv(
+    config: DataConfig, storage: Storage, *, group_of: Callable[[str], str] | None = None
+) -> Manifest:
+    """Return the manifest of a list; `group_of` names the group of a path that the list gives none.
+
+    Raises:
+        ConfigError: no such list or column.
+        DataError: broken, or it names files that are missing, unknown splits, or labels that are none.
+    """
+    listed = _read_list(config.csv, storage)
+    _check_columns(listed, config.csv)
+    paths = [_inside(row[config.csv.path_column], listed, line, storage.root) for row, line in _lines(listed)]
+    sizes = _sizes(paths, listed, storage)
+    names, label_sets, labels = _labels(listed, config.csv)
+    splits = [_split(row.get(config.csv.split_column, ""), listed, line) for row, line in _lines(listed)]
+    samples = [
+        Sample(
+            key=path,
+            uri=path,
+            size=sizes[path],
+            # A row without a label can only be pretrained on, unless its split is stated.
+            split=split or ("train" if label >= 0 else "pretrain"),
+            label=label,
+            group=row.get(config.csv.group_column, "") or (group_of(path) if group_of else ""),
+        )
+        for path, split, label, row in zip(paths, splits, labels, listed.rows, strict=True)
+    ]
+    return build_manifest(samples, root=storage.root, classes=names, config=config, label_sets=label_sets)
+
+
+def _lines(listed: _List) -> "zip[tuple[dict[str, str], int]]":
+    return zip(listed.rows, listed.lines, strict=True)
+
+
+def _read_list(settings: CsvConfig, storage: Storage) -> _List:
+    path = settings.file or _only_list(storage)
+    where = f"{storage.root}/{path}"
+    try:
+        text = storage.read_bytes(path).decode("utf-8-sig")
+    except BadSample as bad:
+        raise ConfigError(f"data.csv.file {where}: {bad.reason}; name the list below data.root") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{where}: not UTF-8 text; save the list as UTF-8") from None
+    delimiter = settings.delimiter or max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        columns = tuple(name.strip() for name in next(reader, ()))
+        rows, lines = [], []
+        for fields in reader:
+            if len(fields) not in (0, len(columns)):
+                raise DataError(
+                    f"{where}, line {reader.line_num}: {len(fields)} fields, but the header has "
+                    f"{len(columns)}; repair the line"
+                )
+            if fields:
+                rows.append(dict(zip(columns, map(str.strip, fields), strict=True)))
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise DataError(f"{where}, line {reader.line_num}: {error}; repair the line") from None
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{where}: two columns have the same name; rename one: {', '.join(columns)}")
+    if not rows:
+        raise DataError(f"{where}: holds no lines below its header; list the files in it")
+    return _List(where, columns, rows, lines)
+
+
+def _only_list(storage: Storage) -> str:
+    files = [f.path for f in storage.list_files(recursive=False) if f.path.lower().endswith(".csv")]
+    if len(files) == 1:
+        return files[0]
+    found = f"{len(files)} .csv files: {', '.join(files[:_SHOWN])}" if files else "no .csv file"
+    raise ConfigError(f"data.root {storage.root}: {found}; name the list by data.csv.file")
+
+
+def _check_columns(listed: _List, settings: CsvConfig) -> None:
+    wanted = {"path_column": settings.path_column}
+    for name in ("split_column", "group_column"):
+        if getattr(settings, name) != getattr(_DEFAULTS, name):
+            wanted[name] = getattr(settings, name)
+    others = set(listed.columns) - {settings.path_column, settings.split_column, settings.group_column}
+    if not settings.label_columns and (others or settings.label_column != _DEFAULTS.label_column):
+        wanted["label_column"] = settings.label_column
+    wanted |= {f"label_columns ({name})": name for name in settings.label_column_names}
+    for setting, column in wanted.items():
+        if column and column not in listed.columns:
+            raise ConfigError(
+                f"{listed.where}: no column {column!r} (data.csv.{setting})"
+                f"{did_you_mean(column, listed.columns)}"
+            )
+
+
+def _inside(path: str, listed: _List, line: int, root: str) -> str:
+    """Return a listed path relative to the root, with forward slashes."""
+    clean = path.replace("\\", "/").removeprefix(f"{root.rstrip('/')}/")
+    parts = [part for part in clean.split("/") if part not in ("", ".")]
+    if not parts:
+        raise DataError(f"{listed.where}, line {line}: no path; name the file or drop the line")
+    if clean.startswith("/") or ".." in parts or "://" in clean:
+        raise DataError(
+            f"{listed.where}, line {line}: {path} lies outside data.root {root}; name a root above all files"
+        )
+    return "/".join(parts)
+
+
+def _sizes(paths: list[str], listed: _List, storage: Storage) -> dict[str, int]:
+    """Return the bytes of each listed file; all must be there, each once."""
+    known = {file.path: file.size for file in storage.list_files()}
+    missing = [path for path in paths if path not in known]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN])
+        raise DataError(
+            f"{listed.where}: names {len(missing)} files of {len(paths)} that are missing, e.g. {shown}; "
+            "restore them or drop their lines"
+        )
+    first: dict[str, int] = {}
+    for path, line in zip(paths, listed.lines, strict=True):
+        if first.setdefault(path, line) != line:
+            raise DataError(f"{listed.where}: names {path} in the lines {first[path]} and {line}; drop one")
+    return known
+
+
+def _split(name: str, listed: _List, line: int) -> str:
+    if name and name.lower() not in _SPLIT_NAMES:
+        raise DataError(
+            f"{listed.where}, line {line}: unknown split {name!r}{did_you_mean(name.lower(), _SPLIT_NAMES)}"
+        )
+    return _SPLIT_NAMES.get(name.lower(), "")
+
+
+def _labels(
+    listed: _List, settings: CsvConfig
+) -> tuple[tuple[str, ...], NDArray[np.uint8] | None, list[int]]:
+    """Return the class names, the label matrix where a sample has several, and each sample's label."""
+    if settings.label_columns:
+        return _from_columns(listed, settings.label_column_names)
+    texts = [row.get(settings.label_column, "") for row in listed.rows]
+    if not any(settings.label_separator in text for text in texts):
+        names = tuple(sorted(set(texts) - {""}))
+        numbers = {name: number for number, name in enumerate(names)} | {"": -1}
+        return names, None, [numbers[text] for text in texts]
+    sets = [{part.strip() for part in text.split(settings.label_separator)} - {""} for text in texts]
+    names = tuple(sorted(set().union(*sets)))
+    label_sets = np.array([[name in found for name in names] for found in sets], np.uint8)
+    return names, label_sets, [0 if found else -1 for found in sets]
+
+
+def _from_columns(
+    listed: _List, names: tuple[str, ...]
+) -> tuple[tuple[str, ...], NDArray[np.uint8], list[int]]:
+    label_sets = np.zeros((len(listed.rows), len(names)), np.uint8)
+    labels = []
+    for place, (row, line) in enumerate(_lines(listed)):
+        values = [row[name] for name in names]
+        labels.append(0 if any(values) else -1)
+        if not any(values):
+            continue
+        for name, value in zip(names, values, strict=True):
+            if value not in (*_YES, *_NO):
+                raise DataError(
+                    f"{listed.where}, line {line}: {name} is {value!r}; it must be 0 or 1 (all empty: "
+                    "unlabelled)"
+                )
+        label_sets[place] = [value in _YES for value in values]
+    return names, label_sets, labels
+
+
+def with_labels(config: DataConfig, names: tuple[str, ...]) -> DataConfig:
+    """Return the settings with one 0/1 column for each of the names, unless they name columns themselves."""
+    if config.csv.label_columns:
+        return config
+    return replace(config, csv=replace(config.csv, label_columns=",".join(names)))
