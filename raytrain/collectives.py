@@ -93,5 +93,6 @@ def _finish(bucket: _Bucket) -> Tensor:
     sizes = [parameter.numel() for parameter in bucket.parameters]
     *pieces, scalars = torch.split(bucket.flat, [*sizes, bucket.scalars.numel()])
     for parameter, piece in zip(bucket.parameters, pieces, strict=True):
-        parameter.grad = piece.view_as(parameter)
+        # in the parameter's own layout: fused Adam walks both as one line and does not look at strides
+        parameter.grad = torch.empty_like(parameter).copy_(piece.view_as(parameter))
     return scalars

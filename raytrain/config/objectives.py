@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raytrain.config.checks import at_least
+from raytrain.errors import ConfigError
 
 Negatives = Literal["same_image", "per_location", "everywhere"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HingeSettings:
-    """What CLAPP and HingeCPC share: one hinge loss between context, target and negative."""
+class PredictionSettings:
+    """What the predictive objectives share: patches some rows ahead are told from negatives."""
 
     num_steps: int = 5
     """K, how many steps ahead are predicted"""
@@ -18,12 +19,11 @@ class HingeSettings:
     """steps left out between context and target: k = 1 predicts row y + 1 + skip"""
     symmetric: bool = False
     """one set of prediction weights (gradient through both sides); False: two, each with one side detached"""
-    synchronous: bool = False
-    """both terms of every image; False: a fair coin an image picks the positive or the negative term"""
     negatives: Negatives = "same_image"
-    """same_image: another image at all locations; per_location: one a location; everywhere: n a score"""
+    """same_image: n images for all locations; per_location: n images a score, at the target's location;
+    everywhere: n places a score, of all rows, columns and images of the step's targets"""
     num_negatives: int = 1
-    """n, for negatives = everywhere"""
+    """n; drawn with replacement, from this worker's share of the batch"""
 
     def __post_init__(self) -> None:
         at_least("objective.num_steps", self.num_steps, 1)
@@ -32,10 +32,27 @@ class HingeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HingeSettings(PredictionSettings):
+    """What CLAPP and HingeCPC share: one hinge loss between context, target and negative."""
+
+    synchronous: bool = False
+    """both terms of every image; False: a fair coin an image picks the positive or the negative term"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClappConfig(HingeSettings):
     """CLAPP: the hinge loss at every layer, no gradient between layers."""
 
     name: Literal["clapp"] = "clapp"
+    feedback: bool = False
+    """weigh each image's terms by the same terms of the layer above: images that are hard there teach more"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.feedback and not self.synchronous:
+            raise ConfigError(
+                "objective.feedback weighs both terms of every image; set objective.synchronous = true too"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +60,18 @@ class HingeCpcConfig(HingeSettings):
     """HingeCPC: the same loss at the last layer only, trained end to end."""
 
     name: Literal["hinge_cpc"] = "hinge_cpc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfonceConfig(PredictionSettings):
+    """InfoNCE: Greedy InfoMax where local, CPC where not."""
+
+    name: Literal["infonce"] = "infonce"
+    local: bool = True
+    """a loss at every layer and no gradient between layers; False: one at the last, trained end to end"""
+    symmetric: bool = True
+    negatives: Negatives = "everywhere"
+    num_negatives: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,4 +83,4 @@ class SupervisedConfig:
     """mean over the patches, or all of them flattened, before the classifier"""
 
 
-ObjectiveConfig = ClappConfig | HingeCpcConfig | SupervisedConfig
+ObjectiveConfig = ClappConfig | HingeCpcConfig | InfonceConfig | SupervisedConfig

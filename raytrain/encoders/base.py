@@ -1,6 +1,6 @@
 """What every encoder is: a stack of layers, each with a representation that an objective may read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -57,11 +57,16 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.channels = channels
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return the last layer's representation of patches [N, C, p, p]: f32[N, channels]."""
+    def forward(self, patches: Tensor, watch: Callable[[int, Tensor], None] | None = None) -> Tensor:
+        """Return the last layer's representation of patches [N, C, p, p]: f32[N, channels].
+
+        `watch` is shown each layer's number and the map that carries its representation.
+        """
         maps, representation_map = patches, patches
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             representation_map, maps = layer(maps)
+            if watch is not None:
+                watch(index, representation_map)
         return mean_over_pixels(representation_map)
 
 

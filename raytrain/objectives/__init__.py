@@ -7,11 +7,13 @@ from raytrain.layers import keyed_initial_values
 from raytrain.objectives.base import Objective
 from raytrain.objectives.clapp import Clapp
 from raytrain.objectives.hinge_cpc import HingeCpc
+from raytrain.objectives.infonce import Infonce
 from raytrain.objectives.supervised import Supervised
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "clapp": Clapp,
     "hinge_cpc": HingeCpc,
+    "infonce": Infonce,
     "supervised": Supervised,
 }
 
@@ -38,4 +40,4 @@ def build_objective(
         )
 
 
-__all__ = ["OBJECTIVES", "Clapp", "HingeCpc", "Objective", "Supervised", "build_objective"]
+__all__ = ["OBJECTIVES", "Clapp", "HingeCpc", "Infonce", "Objective", "Supervised", "build_objective"]

@@ -15,6 +15,8 @@ class Objective(nn.Module, ABC):
     """True: each layer is trained by its own loss, no gradient passes between layers"""
     layers: tuple[int, ...]
     """indices of the layers that carry a loss, bottom first"""
+    feedback: bool = False
+    """True: a layer's loss waits for `feedback_to_below` of the layer above; local objectives only"""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> Any:
@@ -24,8 +26,20 @@ class Objective(nn.Module, ABC):
     def layer_loss(self, layer: int, representation: Tensor, draws: Any, labels: Tensor) -> Tensor:
         """Return the scalar loss of one layer, in float32 or wider.
 
-        `representation` is [R, B, Q, C]: rows of patches, images, columns, channels; `labels` i64[B].
+        `representation` is [R, B, Q, C]: rows of patches, images, columns, channels; `labels` i64[B], a class
+        each, or i64[B, L] of 0 and 1 where a sample may have several; -1: none.
         """
+
+    def feedback_to_below(self, layer: int, representation: Tensor, draws: Any) -> Any:
+        """Return the draws as the layer below shall use them, knowing this layer's representation."""
+        return draws
+
+    def observe(self, layer: int, representation: Tensor, draws: Any) -> dict[str, Tensor]:
+        """Return figures of the scores behind `layer_loss`, scalars on the device, by their names in a log.
+
+        It only looks: no gradient, no draw. {} where an objective has no such scores.
+        """
+        return {}
 
     @abstractmethod
     def layer_parameters(self, layer: int) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Which context meets which target or negative: the random choices of a hinge loss, made ahead of it."""
+"""Which context meets which target or negative: a loss's random choices, made ahead of it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raytrain.config.objectives import HingeSettings
+from raytrain.config.objectives import HingeSettings, PredictionSettings
 
 Integers = NDArray[np.int64]
 
@@ -70,20 +70,21 @@ def _constants(pairs: Pairs) -> tuple[Integers, Integers, Integers, Integers, ND
 
 
 def draw_numbers(
-    rng: np.random.Generator, pairs: Pairs, config: HingeSettings, sets: tuple[int, ...]
+    rng: np.random.Generator, pairs: Pairs, config: PredictionSettings, sets: tuple[int, ...]
 ) -> Integers:
     """Draw what names the negatives, i64[*sets, n, P]: an image, or (everywhere) a place in the target block.
 
     An image may draw itself: the reference does not exclude it.
     """
     step, _, image, _, _ = _constants(pairs)
+    sizes = (*sets, config.num_negatives)
     if config.negatives == "same_image":
-        chosen = rng.integers(0, pairs.num_images, size=(*sets, pairs.num_steps, pairs.num_images))
-        return chosen[..., None, step, image]
+        chosen = rng.integers(0, pairs.num_images, size=(*sizes, pairs.num_steps, pairs.num_images))
+        return chosen[..., step, image]
     if config.negatives == "per_location":
-        return rng.integers(0, pairs.num_images, size=(*sets, 1, len(step)))
+        return rng.integers(0, pairs.num_images, size=(*sizes, len(step)))
     block_sizes = np.array(pairs.step_sizes)[step]
-    return rng.integers(0, block_sizes, size=(*sets, config.num_negatives, len(step)))
+    return rng.integers(0, block_sizes, size=(*sizes, len(step)))
 
 
 def draw_signs(
@@ -91,6 +92,30 @@ def draw_signs(
 ) -> Integers | None:
     """Toss each image's coin, +1 or -1: i64[*sets, B]; None when synchronous."""
     return None if config.synchronous else 2 * rng.integers(0, 2, size=(*sets, pairs.num_images)) - 1
+
+
+def locate(pairs: Pairs, config: PredictionSettings, numbers: Integers) -> tuple[Integers, Integers]:
+    """Return the locations of the pairs' targets, i64[P], and of the negatives that `numbers` name."""
+    _, context, image, offset, _ = _constants(pairs)
+    own = context + offset
+    if config.negatives == "everywhere":
+        return own, numbers + offset
+    return own, own + (numbers - image) * pairs.num_columns
+
+
+def plan_choices(
+    pairs: Pairs, config: PredictionSettings, *, numbers: Integers, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return each pair's target, then its n negatives, and the pair's weight, on the device of `like`.
+
+    Shapes: locations i64[..., 1 + n, P]; weights f[P], of which the sum is 1: the mean over images, rows and
+    columns, then over steps.
+    """
+    own, negative = locate(pairs, config, numbers)
+    targets = np.broadcast_to(own, (*numbers.shape[:-2], 1, own.size))
+    locations = torch.from_numpy(np.concatenate([targets, negative], axis=-2))
+    weights = torch.from_numpy(_constants(pairs)[4] / pairs.num_images).to(like.dtype)
+    return _transfer(locations, like), _transfer(weights, like)
 
 
 @dataclass(frozen=True)
@@ -124,12 +149,8 @@ def plan_scores(
     over the images selected as positive plus the mean over those selected as negative, no factor one half;
     then over steps. A term that no image was selected for is left out.
     """
-    _, context, image, offset, share = _constants(pairs)
-    own = context + offset
-    if config.negatives == "everywhere":
-        negative = numbers + offset
-    else:
-        negative = own + (numbers - image) * pairs.num_columns
+    _, _, image, _, share = _constants(pairs)
+    own, negative = locate(pairs, config, numbers)
     num_negatives = numbers.shape[-2]
     if signs is None:
         own = np.broadcast_to(own, (*numbers.shape[:-2], 1, own.size))

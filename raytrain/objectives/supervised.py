@@ -1,4 +1,4 @@
-"""Supervised: cross entropy of a linear classifier on the last layer, trained end to end."""
+"""Supervised: a linear classifier on the last layer, trained end to end with all layers."""
 
 import numpy as np
 import torch
@@ -12,7 +12,12 @@ from raytrain.objectives.base import Objective
 
 
 class Supervised(Objective):
-    """Cross entropy, mean over the labelled samples (label >= 0) of all ranks; 0 where there is none."""
+    """Cross entropy of a linear classifier on the last layer, trained end to end.
+
+    Softmax over the classes where a sample has one; where it may have several, the binary cross entropy of
+    each class's sigmoid, mean over the classes. Mean over the labelled samples (label >= 0) of all ranks; 0
+    where there is none.
+    """
 
     local = False
 
@@ -40,8 +45,16 @@ class Supervised(Objective):
             features = representation.permute(1, 0, 2, 3).flatten(1)
         logits = self.classifier(features)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
-        count = all_reduce_sum((labels >= 0).sum().to(logits.dtype)) / world_size()
+        known = labels >= 0
+        if labels.dim() == 1:
+            total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+        else:
+            targets = labels.to(logits.dtype)
+            total = F.binary_cross_entropy_with_logits(
+                logits, targets, known.to(logits.dtype), reduction="sum"
+            )
+            known, total = known[:, 0], total / labels.shape[1]
+        count = all_reduce_sum(known.sum().to(logits.dtype)) / world_size()
         return total / count.clamp(min=1 / world_size())
 
     def layer_parameters(self, layer: int) -> list[nn.Parameter]:

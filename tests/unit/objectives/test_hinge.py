@@ -118,12 +118,13 @@ def test_negatives_lie_where_their_kind_says(seed, rows, images, columns, kind):
     if kind == "everywhere":
         assert (their_row >= pairs.step + 2).all()
     else:
-        assert np.array_equal(their_row, row)
-        assert np.array_equal(their_column, column)
+        assert np.array_equal(their_row, np.broadcast_to(row, their_row.shape))
+        assert np.array_equal(their_column, np.broadcast_to(column, their_row.shape))
     if kind == "same_image":
         assert all(
-            len(np.unique(their_image[0, 0, 0][(pairs.step == 0) & (pairs.image == b)])) == 1
+            len(np.unique(their_image[0, 0, n][(pairs.step == 0) & (pairs.image == b)])) == 1
             for b in range(images)
+            for n in range(2)
         )
     torch.testing.assert_close(scores.weights[0, 0].sum(), torch.tensor(2.0))
 
