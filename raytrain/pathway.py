@@ -1,10 +1,12 @@
 """One pathway: images in, losses and an update out. Torch, not ray."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,9 @@ from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
 from raytrain.objectives import build_objective
 from raytrain.optim import build_optimizer, check_same
+
+Watch = Callable[[int, Tensor, dict[str, Tensor]], None]
+"""is shown a layer's number, its representation f[R, B, Q, C], and its objective's figures of the scores"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +124,12 @@ class Pathway:
         """Return what the encoder sees of u8[B, 3, H, W] cropped in the centre, f32[R, B, Q, C, p, p]."""
         return self._cut_views(images_u8.to(self.device), None)
 
-    def step(self, batch: ImageBatch, *, rank: int = 0, stop: bool = False) -> StepResult:
+    def step(
+        self, batch: ImageBatch, *, rank: int = 0, stop: bool = False, watch: Watch | None = None
+    ) -> StepResult:
         """Train on one batch (this rank's share of it): all layers' gradients, a finite check, one update.
+
+        `watch` is shown every layer on the way, and changes nothing: the weights are bitwise the same.
 
         Raises:
             DivergedError: a loss or gradient is not finite; raised before the update. On CUDA the update is
@@ -128,10 +137,12 @@ class Pathway:
         """
         batch = batch.to(self.device)
         self.encoder.train()
-        if self.objective.local:
-            self._local_gradients(batch, rank=rank, stop=stop)
+        if self.objective.feedback:
+            self._feedback_gradients(batch, rank=rank, stop=stop, watch=watch)
+        elif self.objective.local:
+            self._local_gradients(batch, rank=rank, stop=stop, watch=watch)
         else:
-            self._end_to_end_gradients(batch, rank=rank, stop=stop)
+            self._end_to_end_gradients(batch, rank=rank, stop=stop, watch=watch)
         scalars = self._averager.wait()
         losses = scalars[: len(self.loss_names)]
         self._update(losses, batch)
@@ -153,13 +164,42 @@ class Pathway:
     @torch.no_grad()
     def represent_views(self, patches: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
         """Return the last layer's representation of `views_of` some images: [B, num_cells, channels]."""
+        return self._represent(patches, None).to(dtype)
+
+    @torch.no_grad()
+    def represent_layers(
+        self, patches: Tensor, *, dtype: torch.dtype = torch.float16
+    ) -> tuple[Tensor, Tensor]:
+        """Return `represent_views`, and all layers averaged over the cells, [B, 1, channels], of one pass.
+
+        Bottom layer first; `layer_slices` says which channels are whose.
+        """
+        means: list[Tensor] = []
+
+        def keep(_: int, representation_map: Tensor) -> None:
+            grid = mean_over_pixels(representation_map).view(*patches.shape[:3], -1)
+            means.append(grid.mean((0, 2)))
+
+        last = self._represent(patches, keep)
+        return last.to(dtype), torch.cat(means, dim=1)[:, None].to(dtype)
+
+    @property
+    def layer_slices(self) -> list[dict[str, Any]]:
+        """Where each layer's channels lie in `represent_layers`: layer, start, stop."""
+        stops = np.cumsum(self.encoder.channels).tolist()
+        return [
+            {"layer": f"layer{index + 1}", "start": stop - channels, "stop": stop}
+            for index, (stop, channels) in enumerate(zip(stops, self.encoder.channels, strict=True))
+        ]
+
+    def _represent(self, patches: Tensor, watch: Callable[[int, Tensor], None] | None) -> Tensor:
         self.encoder.eval()
         num_rows, num_images, num_columns = patches.shape[:3]
         with self._autocast(), self._uncompiled():
-            representation = self.encoder(self._encoder_input(patches))
+            representation = self.encoder(self._encoder_input(patches), watch)
         grid = representation.view(num_rows, num_images, num_columns, -1)
         cells: Tensor = grid.transpose(0, 1).reshape(num_images, self.num_cells, -1)
-        return cells.to(dtype)
+        return cells
 
     @property
     def has_statistics(self) -> bool:
@@ -266,35 +306,88 @@ class Pathway:
         draws = self.objective.draw(rng, num_images=grid[1], num_rows=grid[0], num_columns=grid[2])
         return self._encoder_input(patches), grid, draws
 
-    def _local_gradients(self, batch: ImageBatch, *, rank: int, stop: bool) -> None:
+    def _local_gradients(self, batch: ImageBatch, *, rank: int, stop: bool, watch: Watch | None) -> None:
         """Forward, loss, backward and free one layer at a time; the next layer gets the detached output."""
         maps, grid, draws = self._inputs(batch, rank)
+        labels = _labels(batch)
         for index in range(len(self.encoder.layers)):
-            loss, maps = self._layer_gradients(index, maps, grid, draws, batch.labels)
+            loss, maps = self._layer_gradients(index, maps, grid, draws, labels, watch)
             self._launch(index, loss, stop)
 
     def _layer_gradients(
-        self, index: int, maps: Tensor, grid: torch.Size, draws: Any, labels: Tensor
+        self,
+        index: int,
+        maps: Tensor,
+        grid: torch.Size,
+        draws: Any,
+        labels: Tensor,
+        watch: Watch | None,
     ) -> tuple[Tensor, Tensor]:
         with self._autocast():
             representation_map, following = self.encoder.layers[index](maps)
             representation = mean_over_pixels(representation_map).view(*grid, -1)
             loss = self.objective.layer_loss(index, representation, draws, labels)
+        self._show(watch, index, representation, draws)
         del representation_map, representation  # the graph holds what the backward pass still needs
         following = following.detach()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), following
 
-    def _end_to_end_gradients(self, batch: ImageBatch, *, rank: int, stop: bool) -> None:
+    def _feedback_gradients(self, batch: ImageBatch, *, rank: int, stop: bool, watch: Watch | None) -> None:
+        """As `_local_gradients`, but a layer goes backward once the layer above has seen the batch."""
+        maps, grid, draws = self._inputs(batch, rank)
+        labels, last = _labels(batch), len(self.encoder.layers) - 1
+
+        def backward(index: int, representation: Tensor) -> None:
+            with self._autocast():
+                loss = self.objective.layer_loss(index, representation, draws, labels)
+            self._show(watch, index, representation, draws)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._launch(index, loss.detach(), stop)
+
+        representation = maps
+        for index, layer in enumerate(self.encoder.layers):
+            below = representation
+            with self._autocast():
+                representation_map, maps = layer(maps.detach())
+                representation = mean_over_pixels(representation_map).view(*grid, -1)
+                draws = self.objective.feedback_to_below(index, representation.detach(), draws)
+            if index > 0:
+                backward(index - 1, below)
+        backward(last, representation)
+
+    def _end_to_end_gradients(self, batch: ImageBatch, *, rank: int, stop: bool, watch: Watch | None) -> None:
         """One forward pass, one loss on the last layer, one backward pass."""
         maps, grid, draws = self._inputs(batch, rank)
         last = len(self.encoder.layers) - 1
         with self._autocast():
-            representation = self.encoder(maps).view(*grid, -1)
-            loss = self.objective.layer_loss(last, representation, draws, batch.labels)
+            representation = self.encoder(maps, self._watch_maps(watch, grid, draws)).view(*grid, -1)
+            loss = self.objective.layer_loss(last, representation, draws, _labels(batch))
         del maps, representation
         loss.backward()  # type: ignore[no-untyped-call]
         self._launch(last, loss.detach(), stop)
+
+    def _watch_maps(
+        self, watch: Watch | None, grid: torch.Size, draws: Any
+    ) -> Callable[[int, Tensor], None] | None:
+        if watch is None:
+            return None
+
+        def show(index: int, representation_map: Tensor) -> None:
+            representation = mean_over_pixels(representation_map.detach()).view(*grid, -1)
+            self._show(watch, index, representation, draws)
+
+        return show
+
+    @torch.no_grad()
+    def _show(self, watch: Watch | None, index: int, representation: Tensor, draws: Any) -> None:
+        if watch is None:
+            return
+        seen, figures = representation.detach(), {}
+        if index in self.objective.layers:
+            with self._autocast():  # the scores as the loss takes them
+                figures = self.objective.observe(index, seen, draws)
+        watch(index, seen, figures)
 
     def _launch(self, index: int, loss: Tensor, stop: bool) -> None:
         """Start averaging over the ranks: a loss, the gradients it made and, with the last, the stop."""
@@ -322,3 +415,10 @@ class Pathway:
 
     def _norms(self) -> list[nn.BatchNorm2d]:
         return [module for module in self.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def _labels(batch: ImageBatch) -> Tensor:
+    """Return the classes i64[B], or the label sets i64[B, L] where the data has them; -1: none."""
+    if batch.label_sets.shape[1] == 0:
+        return batch.labels
+    return torch.where(batch.labels[:, None] < 0, -1, batch.label_sets.long())

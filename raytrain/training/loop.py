@@ -14,6 +14,7 @@ from pipelines.order import BatchPlan, Cursor
 from raytrain.checkpoint import load_latest, save_checkpoint
 from raytrain.config import RunConfig
 from raytrain.errors import StorageError
+from raytrain.health import HealthJudge, HealthMeter
 from raytrain.pathway import Pathway
 from raytrain.training.ledger import Ledger
 
@@ -36,6 +37,7 @@ class PathwayLoop:
         self.folder, self.record = folder, record
         self.cursor, self.step = Cursor(), 0
         self.ledger = Ledger()
+        self._judge = HealthJudge()
         self._since_log = (0, 0.0)
         self._rate = 0.0
 
@@ -72,17 +74,24 @@ class PathwayLoop:
 
     def advance(self, batch: ImageBatch, *, stop: bool = False) -> bool:
         """Train on one batch, log and checkpoint when due; return whether all ranks agreed to stop."""
-        training = self.config.training
+        training, rank = self.config.training, self.plan.rank
+        first = self._since_log[0] == 0  # of this process: it tells the start-up from the training
+        logs = first or (self.step + 1) % training.log_every == 0 or self.step + 1 >= self.num_steps
+        meter = HealthMeter()
         with self.ledger.time("step"):
-            result = self.pathway.step(batch.to(self.pathway.device), rank=self.plan.rank, stop=stop)
+            result = self.pathway.step(
+                batch.to(self.pathway.device),
+                rank=rank,
+                stop=stop,
+                watch=meter if logs and rank == 0 else None,
+            )
         self.step += 1
         self.cursor = self.plan.after(self.cursor)
         stopped = bool(result.stop)
-        first = self._since_log[0] == 0  # of this process: it tells the start-up from the training
-        if first or self.step % training.log_every == 0 or self.finished:
+        if logs:
             with self.ledger.time("step"):
                 self.pathway.check()
-                self._log(batch, result.losses)
+                self._log(batch, result.losses, meter)
         if self.cursor.step == 0 or self.step % training.checkpoint_every == 0 or stopped:
             with self.ledger.time("checkpoint"):
                 self.save()
@@ -105,7 +114,7 @@ class PathwayLoop:
                 keep=self.config.training.keep_checkpoints,
             )
 
-    def _log(self, batch: ImageBatch, losses: torch.Tensor) -> None:
+    def _log(self, batch: ImageBatch, losses: torch.Tensor, meter: HealthMeter) -> None:
         line: dict[str, Any] = {
             "pathway": self.pathway.name,
             "epoch": batch.epoch,
@@ -119,12 +128,16 @@ class PathwayLoop:
             if last_step:
                 self._rate = (self.step - last_step) * self.plan.batch_size / max(now - last_time, 1e-9)
             self._since_log = (self.step, now)
+            values, health = meter.read(losses)
             line |= {
-                "losses": dict(zip(self.pathway.loss_names, losses.tolist(), strict=True)),
+                "losses": dict(zip(self.pathway.loss_names, values, strict=True)),
                 "samples_per_s": round(self._rate, 1),
                 "memory_mib": memory_mib(self.pathway.device),
                 "waits": self.ledger.shares(),
+                "health": health,
             }
+            warnings = self._judge.take(line, channels=self.pathway.encoder.channels)
+            line |= {"warnings": warnings} if warnings else {}
         self.record(line)
 
     def outcome(self, *, stopped: bool) -> dict[str, Any]:

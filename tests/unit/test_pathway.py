@@ -17,6 +17,7 @@ from raytrain.config import (
     AugmentationConfig,
     ClappConfig,
     HingeCpcConfig,
+    InfonceConfig,
     LbpConfig,
     OptimizerConfig,
     PatchesConfig,
@@ -29,7 +30,15 @@ from raytrain.errors import ConfigError, DivergedError
 from raytrain.pathway import Pathway
 
 CPU = torch.device("cpu")
-OBJECTIVES = (ClappConfig(), ClappConfig(symmetric=True), HingeCpcConfig(), SupervisedConfig(pool="flat"))
+OBJECTIVES = (
+    ClappConfig(),
+    ClappConfig(symmetric=True),
+    ClappConfig(synchronous=True, feedback=True),
+    HingeCpcConfig(),
+    InfonceConfig(),
+    InfonceConfig(local=False, symmetric=False),
+    SupervisedConfig(pool="flat"),
+)
 
 
 def batch_of(step, *, images=4, positions=None):
@@ -209,7 +218,12 @@ def test_deferred_check_leaves_out_updates_at_once_and_names_the_first_bad_step(
 
 
 def test_local_layers_are_isolated_and_end_to_end_ones_are_not():
-    for objective, expected in ((ClappConfig(), True), (HingeCpcConfig(), False)):
+    for objective, expected in (
+        (ClappConfig(), True),
+        (HingeCpcConfig(), False),
+        (InfonceConfig(), True),
+        (InfonceConfig(local=False), False),
+    ):
         plain, changed = build(objective), build(objective)
         with torch.no_grad():
             changed.encoder.layers[5].conv.weight.mul_(1.5)
