@@ -4,6 +4,10 @@ from typing import Any
 
 import numpy as np
 
+MEASURES = ("accuracy", "control", "gain", "gain_same_strength")
+FURTHER = {"top5": "top-5", "label_accuracy": "mean of labels"}
+"""figures beside the accuracy, where an entry has them, and their titles"""
+
 
 def results_text(summary: dict[str, Any]) -> str:
     """Return a run's probe table: accuracy, control, gain, each with its 95 % interval; then the floors.
@@ -13,56 +17,117 @@ def results_text(summary: dict[str, Any]) -> str:
     """
     if not summary["probes"]:
         return "no probes"
-    first = summary["probes"][0]
+    return "\n".join(line for entries in by_protocol(summary) for line in _protocol_lines(entries))
+
+
+def by_protocol(summary: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return the probe entries of each protocol, the main one first; older runs have ridge alone."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in summary.get("probes") or []:
+        found.setdefault(entry.get("protocol_name", "ridge"), []).append(entry)
+    return list(found.values())
+
+
+def _protocol_lines(entries: list[dict[str, Any]]) -> list[str]:
+    first = entries[0]
+    alike = "gain_same_strength" in first
     header = f"{'pathway':<28} {'accuracy':<20} {'control':<20} {'gain over control':<20}"
-    lines = [f"{header} at its strength"]
-    for entry in summary["probes"]:
-        lines.append(
+    lines = [f"{header} at its strength" if alike else header.rstrip()]
+    for entry in entries:
+        line = (
             f"{title(entry['pathways']):<28} {with_interval(entry['accuracy'], entry['interval']):<20} "
             f"{with_interval(entry['control'], entry['control_interval']):<20} "
             f"{points(entry['gain'], entry['gain_interval']):<20} "
-            f"{points(entry['gain_same_strength'], entry['gain_same_strength_interval'])}"
         )
+        if alike:
+            line += points(entry["gain_same_strength"], entry["gain_same_strength_interval"])
+        lines.append(line.rstrip())
+    lines += _further_lines(entries)
     for floor in first["floors"]:
         lines.append(f"{'floor: ' + floor['name']:<28} {with_interval(floor['accuracy'], floor['interval'])}")
-    for entry in summary["probes"]:
+    for entry in entries:
         for contrast in entry["contrasts"]:
             lines.append(f"{contrast['name']}: {points(contrast['difference'], contrast['interval'])}")
     lines.append(f"n {first['n']} in {first['groups']} groups; {first['protocol']}")
-    return "\n".join(lines)
+    return lines
+
+
+def _further_lines(entries: list[dict[str, Any]]) -> list[str]:
+    """Return top-5 accuracies, means of labels, and each label of the last entry, where there are such."""
+    lines = []
+    for key, words in FURTHER.items():
+        for entry in entries:
+            if entry.get(key) is not None:
+                lines.append(_further_line(f"{words}: {title(entry['pathways'])}", entry, key))
+    for label in entries[-1].get("labels", ()):
+        lines.append(_further_line(f"label: {label['label']}", label, "accuracy"))
+    return lines
+
+
+def _further_line(name: str, values: dict[str, Any], key: str) -> str:
+    prefix, control = ("", "control") if key == "accuracy" else (f"{key}_", f"control_{key}")
+    trained = with_interval(values[key], values[f"{prefix}interval"])
+    return f"{name:<28} {trained:<20} {with_interval(values[control], values[f'{control}_interval'])}"
 
 
 def seeds_table(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return means over seeds of accuracy, control and gain by representation, and gains over identity's."""
+    """Return means over seeds of accuracy, control and gain by representation, and gains over identity's.
+
+    `representations` are of the main protocol; `further` holds those of the others by name.
+    """
+    tables = [by_protocol(summary) for summary in summaries]
+    main, *others = [_means(list(zip(*same, strict=True))) for same in zip(*tables, strict=True)]
+    names = [entries[0].get("protocol_name", "ridge") for entries in tables[0]]
+    further = {"further": dict(zip(names[1:], others, strict=True))} if others else {}
+    return {"seeds": [summary["seed"] for summary in summaries], "representations": main, **further}
+
+
+def _means(same_entries: list[tuple[dict[str, Any], ...]]) -> dict[str, Any]:
+    """Return the means of each representation, whose entries of all seeds come together."""
     rows: dict[str, Any] = {}
-    for index, entry in enumerate(summaries[0]["probes"]):
-        entries = [summary["probes"][index] for summary in summaries]
-        rows[title(entry["pathways"])] = {
-            key: {"mean": float(np.mean([e[key] for e in entries])), "seeds": [e[key] for e in entries]}
-            for key in ("accuracy", "control", "gain", "gain_same_strength")
+    wanted = (*MEASURES, *FURTHER, *(f"control_{key}" for key in FURTHER))
+    for same in same_entries:
+        measures = [key for key in wanted if all(entry.get(key) is not None for entry in same)]
+        rows[title(same[0]["pathways"])] = {
+            key: {"mean": float(np.mean([e[key] for e in same])), "seeds": [e[key] for e in same]}
+            for key in measures
         }
     if "identity" in rows:
         base = rows["identity"]["gain"]["mean"]
         for row in rows.values():
             row["gain_over_identity"] = row["gain"]["mean"] - base
-    return {"seeds": [summary["seed"] for summary in summaries], "representations": rows}
+    return rows
 
 
 def seeds_text(table: dict[str, Any]) -> str:
     """Return the table of several seeds."""
-    lines = [f"means of seeds {', '.join(map(str, table['seeds']))}"]
-    gains = f"{'gain (each seed)':<30} {'minus identity':<19} at its strength"
-    lines.append(f"{'pathway':<28} accuracy  control  {gains}")
-    for name, row in table["representations"].items():
+    lines = [f"means of seeds {', '.join(map(str, table['seeds']))}", *_seeds_lines(table["representations"])]
+    for protocol, rows in table.get("further", {}).items():
+        lines += [f"{protocol}:", *_seeds_lines(rows)]
+    return "\n".join(lines)
+
+
+def _seeds_lines(rows: dict[str, Any]) -> list[str]:
+    alike = all("gain_same_strength" in row for row in rows.values())
+    gains = f"{'gain (each seed)':<30} {'minus identity':<19}" + " at its strength" * alike
+    lines = [f"{'pathway':<28} accuracy  control  {gains}".rstrip()]
+    for name, row in rows.items():
         each = " ".join(f"{100 * gain:+.1f}" for gain in row["gain"]["seeds"])
         over = f"{100 * row['gain_over_identity']:+.1f}" if "gain_over_identity" in row else ""
-        lines.append(
+        line = (
             f"{name:<28} {row['accuracy']['mean']:.3f}     {row['control']['mean']:.3f}    "
             f"{100 * row['gain']['mean']:+5.1f} ({each})".ljust(82)
             + over.ljust(20)
-            + f"{100 * row['gain_same_strength']['mean']:+.1f}"
         )
-    return "\n".join(lines)
+        if alike:
+            line += f"{100 * row['gain_same_strength']['mean']:+.1f}"
+        lines.append(line.rstrip())
+    for key, words in FURTHER.items():
+        for name, row in rows.items():
+            if key in row:
+                means = f"{row[key]['mean']:.3f}     {row[f'control_{key}']['mean']:.3f}"
+                lines.append(f"{words + ': ' + name:<28} {means}")
+    return lines
 
 
 def title(pathways: list[str]) -> str:
@@ -78,3 +143,21 @@ def with_interval(value: float, interval: list[float]) -> str:
 def points(value: float, interval: list[float]) -> str:
     """Return a difference in points, e.g. `+5.1 [+2.0, +8.3]`."""
     return f"{100 * value:+.1f} [{100 * interval[0]:+.1f}, {100 * interval[1]:+.1f}]"
+
+
+def curves_text(summary: dict[str, Any]) -> str:
+    """Return every layer of every pathway, and every subset of the pathways, where they were measured."""
+    lines = []
+    for title_, key in (("layer, channels averaged over the cells", "layers"), ("subset", "subsets")):
+        if summary.get(key):
+            lines.append(f"{title_:<42} {'accuracy':<20} {'control':<20} gain over control")
+        for row in summary.get(key, ()):
+            name = f"{row['pathway']} {row['layer']}" if key == "layers" else "+".join(row["pathways"])
+            lines.append(
+                f"{name:<42} {with_interval(row['accuracy'], row['interval']):<20} "
+                f"{with_interval(row['control'], row['control_interval']):<20} "
+                f"{points(row['gain'], row['gain_interval'])}"
+            )
+    if summary.get("layers") == []:
+        lines.append("layers: the features are of an earlier version; `raytrain represent RUN` writes them")
+    return "\n".join(lines)

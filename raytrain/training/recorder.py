@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stream import DecodeCount
+from raytrain.health import summarise
 from raytrain.training.run_folder import COUNTERS, METRICS, QUARANTINE
+from raytrain.training.tensorboard import TensorBoardEvents
 
 SEEN_CHUNKS = 10_000
 
@@ -24,7 +26,8 @@ class Recorder:
         self._folder, self._run = Path(folder), run
         self._metrics = (self._folder / METRICS).open("a", buffering=1)
         self._quarantine = self._folder / QUARANTINE
-        self._last = self._read_last_steps()
+        former = list(_read_lines(self._folder / METRICS))
+        self._last = {(line["pathway"], line.get("rank", 0)): line["step"] for line in former}
         self._fresh: list[dict[str, Any]] = []
         self._events: list[str] = []
         self._seen: set[tuple[str, int]] = set()
@@ -34,8 +37,19 @@ class Recorder:
             self._counters |= json.loads((self._folder / COUNTERS).read_text())
         self._front = dict(self._counters["front"])
         self._bad = set(self._read_bad_keys())
+        self._made = 0
         self.starts: dict[str, int] = {}
         self._failures: dict[str, tuple[str, str]] = {}
+        self._crashes: dict[str, str] = {}
+        self._controllers: dict[str, Any] = {}
+        self._waiting: set[str] = set()
+        self._warned = {
+            (line["pathway"], warning["layer"], warning["kind"])
+            for line in former
+            for warning in line.get("warnings", [])
+        }
+        self._board = TensorBoardEvents(self._folder, former)
+        self._said_problem = False
 
     def log(self, line: dict[str, Any]) -> None:
         """Write a logged step; one that was written before a restart is not written again."""
@@ -44,12 +58,19 @@ class Recorder:
             return
         self._last[reader] = line["step"]
         self._metrics.write(json.dumps({"run": self._run, **line}) + "\n")
+        self._board.log(line)
+        if self._board.problem and not self._said_problem:
+            self._said_problem = True
+            self.event(self._board.problem)
         if "losses" in line:
             self._fresh.append(line)
+        for warning in line.get("warnings", []):
+            self._warn((line["pathway"], warning["layer"], warning["kind"]), warning["text"])
 
     def decoded(self, count: DecodeCount) -> None:
         """Count the opened files of a chunk; chunks made before count as replayed too."""
         made = (count.stream, count.chunk)
+        self._made += 1
         self._counters["decodes"] += count.decodes
         if made in self._seen or count.chunk <= self._front.get(count.stream, -1):
             self._counters["decodes_replayed"] += count.decodes
@@ -74,18 +95,44 @@ class Recorder:
         """Note a worker's start, or its restart from a checkpoint; `process` says where it runs."""
         self.note(f"{pathway} rank {rank} starts at step {step} as {process}")
         if rank == 0:
-            self._failures.pop(pathway, None)
             self.starts[pathway] = self.starts.get(pathway, 0) + 1
             if self.starts[pathway] > 1:
                 self.event(f"{pathway} restarted from step {step} (restart {self.starts[pathway] - 1})")
 
+    def waits(self, pathway: str, controller: Any) -> None:
+        """Note that `controller` asks for a pathway's workers, and that they are not there yet."""
+        self._controllers[pathway] = controller
+        self._waiting.add(pathway)
+        self._crashes.pop(pathway, None)  # those of the group before
+
+    def placed(self, pathway: str) -> None:
+        """Note that a pathway's workers are there."""
+        self._waiting.discard(pathway)
+
     def failed(self, pathway: str, error: tuple[str, str]) -> None:
-        """Keep what ended a rank, for its peers."""
+        """Keep what ended a rank for good: its peers and its restarts would only meet it again."""
         self._failures.setdefault(pathway, error)
 
     def failure(self, pathway: str) -> tuple[str, str] | None:
-        """Return what ended a rank of a pathway, if one has said so."""
+        """Return what ended a rank of a pathway for good, if one has said so."""
         return self._failures.get(pathway)
+
+    def crashed(self, pathway: str, rank: int, error: str, trace: str) -> None:
+        """Say what made a rank fail, before a restart; what its peers then meet goes to log.txt only."""
+        if pathway not in self._crashes:
+            self._crashes[pathway] = f"rank {rank} failed: {error}"
+            self._events.append(f"{pathway} {self._crashes[pathway]}")
+        self.note(f"{pathway} rank {rank} failed: {error}\n{trace.rstrip()}")
+
+    def crash(self, pathway: str) -> str | None:
+        """Return what made the present group of a pathway's workers fail, if one has said so."""
+        return self._crashes.get(pathway)
+
+    def _warn(self, what: tuple[str, str, str], text: str) -> None:
+        """Say a warning of a layer's health, once a run: a restart would find it again."""
+        if what not in self._warned:
+            self._warned.add(what)
+            self.event(f"warning: {text}")
 
     def event(self, text: str) -> None:
         """Note something to be said, and written to log.txt."""
@@ -94,14 +141,15 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """Write a line to log.txt."""
-        with (self._folder / "log.txt").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        write_note(self._folder, text)
 
     def drain(self) -> dict[str, Any]:
-        """Return what came since the last call, and the counts."""
+        """Return what came since the last call, the counts, who waits, and how many chunks were made here."""
         fresh, self._fresh = self._fresh, []
         events, self._events = self._events, []
-        return {"lines": fresh, "events": events, **self.counts()}
+        controllers, self._controllers = self._controllers, {}
+        placement = {"waiting": sorted(self._waiting), "controllers": controllers, "made": self._made}
+        return {"lines": fresh, "events": events, **placement, **self.counts()}
 
     def counts(self) -> dict[str, Any]:
         """Return decodes, replayed decodes, quarantined samples, operated samples and starts by name."""
@@ -112,6 +160,7 @@ class Recorder:
         """Write everything out; return the counts."""
         self._save(force=True)
         self._metrics.close()
+        self._board.close()
         return self.counts()
 
     def _save(self, *, force: bool) -> None:
@@ -121,14 +170,27 @@ class Recorder:
             aside.write_text(json.dumps(self._counters))
             aside.rename(self._folder / COUNTERS)
 
-    def _read_last_steps(self) -> dict[tuple[str, int], int]:
-        last: dict[tuple[str, int], int] = {}
-        for line in _read_lines(self._folder / METRICS):
-            last[(line["pathway"], line.get("rank", 0))] = line["step"]
-        return last
-
     def _read_bad_keys(self) -> list[str]:
         return [line["key"] for line in _read_lines(self._quarantine)]
+
+
+def write_note(folder: Path, text: str) -> None:
+    """Write a line to a run's log.txt."""
+    with (folder / "log.txt").open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def counts_so_far(folder: Path) -> dict[str, Any]:
+    """Return the counts that a run's recorder last wrote, for a run that has nothing left to train."""
+    path = folder / COUNTERS
+    counters: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    bad = {line["key"] for line in _read_lines(folder / QUARANTINE)}
+    return {**counters, "quarantined": len(bad)}
+
+
+def health_so_far(folder: Path) -> dict[str, Any]:
+    """Return summary.json's `health` and `warnings` of all that a run has logged."""
+    return summarise(_read_lines(folder / METRICS))
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:

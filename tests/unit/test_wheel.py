@@ -14,7 +14,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     # From a copy, because setuptools leaves its build folder beside the sources.
-    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
         if not name.startswith("tests/") and (ROOT / name).exists():
@@ -28,9 +28,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_all_packages_and_presets(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for part in ("raytrain/cli/__init__.py", "pipelines/broadcast.py", "tune_spaces/__init__.py", "raytrain/py.typed"):
-        assert part in names
+    code = {"raytrain/cli/__init__.py", "pipelines/broadcast.py", "tune_spaces/__init__.py"}
+    assert code | {"raytrain/py.typed"} <= set(names)
     assert {"raytrain/presets/gtsrb-small.toml", "raytrain/presets/shapes-demo.toml"} <= set(names)
+    page = {"page.html.jinja", "blocks.html.jinja", "style.css", "script.js"}
+    assert {f"raytrain/reporting/report/page/{name}" for name in page} <= set(names)
     assert not [name for name in names if name.startswith("tests")]
 
 

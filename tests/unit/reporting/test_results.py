@@ -52,6 +52,28 @@ def test_a_run_is_a_table_with_intervals_controls_gains_and_floors() -> None:
     )
 
 
+def test_each_protocol_has_its_table() -> None:
+    probes = [
+        entry(["lbp"], 0.75, 0.5, protocol_name="ridge"),
+        entry(["lbp"], 0.5, 0.25, protocol_name="knn"),
+    ]
+    for key in ("gain_same_strength", "gain_same_strength_interval"):
+        del probes[1][key]  # ridge alone has a strength
+    probes[1]["protocol"] = "nearest neighbours"
+    lines = results_text({"probes": probes}).splitlines()
+    assert [line for line in lines if line.startswith("lbp")] == [
+        f"{'lbp':<28} 0.750 [0.740, 0.770] 0.500 [0.470, 0.530] +25.0 [+23.0, +27.0] +3.1 [-1.0, +7.0]",
+        f"{'lbp':<28} 0.500 [0.490, 0.520] 0.250 [0.220, 0.280] +25.0 [+23.0, +27.0]",
+    ]
+    assert [line.endswith("at its strength") for line in lines if line.startswith("pathway")] == [True, False]
+    assert lines[-1] == "n 430 in 43 groups; nearest neighbours"
+    table = seeds_table([{"seed": seed, "probes": probes} for seed in (0, 1)])
+    assert table["representations"]["lbp"]["accuracy"] == {"mean": 0.75, "seeds": [0.75, 0.75]}
+    knn = seeds_table([{"seed": 0, "probes": probes[1:]}])
+    assert "gain_same_strength" not in knn["representations"]["lbp"]
+    assert seeds_text(knn).endswith("+25.0 (+25.0)")
+
+
 def test_a_run_without_probes_says_so() -> None:
     assert results_text({"probes": []}) == "no probes"
 

@@ -1,0 +1,1 @@
+"""The page's sections, one idea a file: each is a function of a run that returns a Section."""

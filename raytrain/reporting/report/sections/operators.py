@@ -1,0 +1,28 @@
+"""What each operator makes of some samples."""
+
+import base64
+
+from raytrain.reporting.operator_sheet import operator_sheet
+from raytrain.reporting.report.blocks import Image, Missing, Section
+from raytrain.reporting.run_data import RunData
+
+TITLE = "What the encoders see"
+NUM_SAMPLES = 6
+
+
+def operators(run: RunData) -> Section:
+    """Return the contact sheet, which is also written to the run's figures."""
+    if run.manifest is None:
+        return Section(name="operators", title=TITLE, blocks=[Missing(f"Not shown: {run.manifest_problem}.")])
+    path = run.folder / "figures" / "operators.png"
+    path.parent.mkdir(exist_ok=True)
+    operator_sheet(run.config, run.manifest, path, num_samples=NUM_SAMPLES)
+    png = path.read_bytes()
+    names = list(dict.fromkeys(pathway.operator.name for pathway in run.config.pathways.values()))
+    picture = Image(
+        source=f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        alt=f"{NUM_SAMPLES} training samples, beside each what the operators {', '.join(names)} make of it",
+        caption="The first training samples; brightness is stretched alike over a column.",
+        width_px=int.from_bytes(png[16:20], "big"),
+    )
+    return Section(name="operators", title=TITLE, blocks=[picture])

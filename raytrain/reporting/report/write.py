@@ -1,0 +1,138 @@
+"""From a run folder to its report.html and figures/."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from pipelines.storage import Storage
+from raytrain.errors import ConfigError, RaytrainError
+from raytrain.reporting.figures.canvas import Drawing
+from raytrain.reporting.report.blocks import Missing, Page, Section, drawings_of
+from raytrain.reporting.report.render import render
+from raytrain.reporting.report.sections.classes import classes
+from raytrain.reporting.report.sections.layers import layers
+from raytrain.reporting.report.sections.operators import operators
+from raytrain.reporting.report.sections.origin import origin
+from raytrain.reporting.report.sections.results import gain_figure, results
+from raytrain.reporting.report.sections.seeds import seeds, seeds_figure, short
+from raytrain.reporting.report.sections.shortcut import shortcut
+from raytrain.reporting.report.sections.space import chosen_classes, nearest_neighbours
+from raytrain.reporting.report.sections.subsets import subsets
+from raytrain.reporting.report.sections.training import health, losses, waiting
+from raytrain.reporting.report.words import headline, subtitle, warnings
+from raytrain.reporting.run_data import SEEDS, RunData, choose_classes, load_run, read_json
+from raytrain.training.run_folder import CONFIG, write_atomic
+
+REPORT, FIGURES = "report.html", "figures"
+
+
+def write_report(folder: Path, *, classes: str = "", data_root: str = "") -> Path:
+    """Write report.html and figures/ of a run, or of a folder of seeds; return the page's path.
+
+    Args:
+        classes: names or numbers with commas between, for the pictures of the feature space; empty: the
+            four with most test samples.
+        data_root: where the run's data lie now, if they moved.
+
+    Raises:
+        ConfigError: not a run folder, nothing trained yet, or unknown classes.
+        DataError: a broken summary.
+        StorageError: the report cannot be written.
+    """
+    folder = Path(folder).absolute()
+    if (folder / SEEDS).exists() and not (folder / CONFIG).exists():
+        page = _seeds_page(folder)
+    else:
+        page = _run_page(load_run(folder, data_root=data_root), classes)
+    drawings = [*page.hero, *(drawing for one in page.sections for drawing in drawings_of(one.blocks))]
+    storage = Storage(str(folder))
+    for drawing in drawings:
+        storage.write_atomic(f"{FIGURES}/{drawing.name}.svg", drawing.svg.encode())
+        storage.write_atomic(f"{FIGURES}/{drawing.name}.png", drawing.png)
+    write_atomic(folder / REPORT, render(page))
+    return folder / REPORT
+
+
+def _run_page(run: RunData, wanted: str) -> Page:
+    chosen = choose_classes(run, wanted)
+    makers: list[tuple[str, str, Callable[[RunData], Section]]] = [
+        ("results", "Results", results),
+        ("layers", "Layer by layer", layers),
+        ("subsets", "Combinations of pathways", subsets),
+        ("classes", "Class by class", classes),
+        ("neighbours", "Nearest neighbours", nearest_neighbours),
+        ("space", "Some classes in feature space", lambda one: chosen_classes(one, chosen)),
+        ("shortcut", "Shortcut and gain", shortcut),
+        ("losses", "Losses", losses),
+        ("health", "Health of the layers", health),
+        ("waits", "Where the time went", waiting),
+        ("operators", "What the encoders see", operators),
+        ("origin", "What was run", origin),
+    ]
+    gain = gain_figure(run)
+    return Page(
+        title=run.title,
+        subtitle=subtitle(run),
+        lead=headline(run),
+        warnings=warnings(run),
+        hero=[gain] if gain else [],
+        sections=[_made(name, title, make, run) for name, title, make in makers],
+        stamp=_stamp(),
+    )
+
+
+def _made(name: str, title: str, make: Callable[[RunData], Section], run: RunData) -> Section:
+    """Return a section; damaged or missing files leave a line in its place."""
+    try:
+        return make(run)
+    except RaytrainError as error:
+        return Section(name=name, title=title, blocks=[Missing(f"Not shown: {error}")])
+
+
+def _seeds_page(folder: Path) -> Page:
+    table = read_json(folder / SEEDS, "run `raytrain train ... --seeds N` again")
+    found = sorted(path.parent for path in folder.glob(f"seed-*/{CONFIG}"))
+    if not found:
+        raise ConfigError(f"{folder}: has {SEEDS} but no seed-*/ run folders; copy these too")
+    runs = [load_run(path) for path in found]
+    section = seeds(table, found)
+    figure: Drawing = seeds_figure(table, runs[0].styles)
+    return Page(
+        title=f"{runs[0].config.preset}, {len(runs)} seeds",
+        subtitle=subtitle(runs[0]).removesuffix(".").split(";")[0] + ", each seed.",
+        lead=_seeds_words(table),
+        warnings=_seeds_warnings(runs),
+        hero=[figure],
+        sections=[section, origin(runs[0])],
+        stamp=_stamp(),
+    )
+
+
+def _seeds_words(table: dict[str, dict[str, dict[str, dict[str, list[float]]]]]) -> list[str]:
+    sentences = []
+    for name, row in table["representations"].items():
+        gains = row["gain"]["seeds"]
+        mean = 100 * sum(gains) / len(gains)
+        if all(gain > 0 for gain in gains):
+            sentences.append(f"{short(name)} gains in every seed, {mean:+.1f} points on average.")
+        elif all(gain < 0 for gain in gains):
+            sentences.append(f"{short(name)} loses in every seed, {mean:+.1f} points on average.")
+    return sentences or ["No representation gains or loses in every seed: chance may explain each gain."]
+
+
+def _seeds_warnings(runs: Sequence[RunData]) -> list[str]:
+    found = []
+    if len(runs) < 3:
+        found.append(f"{len(runs)} seeds say little about the spread between seeds.")
+    by_seed = {run.config.seed: warnings(run) for run in runs}
+    for text in dict.fromkeys(text for texts in by_seed.values() for text in texts):
+        seeds_of = [str(seed) for seed, texts in by_seed.items() if text in texts]
+        who = "Every seed" if len(seeds_of) == len(runs) else f"Seed {', '.join(seeds_of)}"
+        found.append(f"{who}: {text}")
+    return found
+
+
+def _stamp() -> str:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"Written by raytrain {metadata.version('raytrain')} on {now}. The figures are in figures/ too."
