@@ -28,6 +28,25 @@ def accuracy(predictions: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean(predicted == expected))
 
 
+def top_k_hits(scores: ArrayLike, columns: ArrayLike, labels: ArrayLike, *, k: int) -> NDArray[np.bool_]:
+    """Return whether each label is among the k classes of the highest scores, bool[n].
+
+    Shapes: `scores` f[n, K], column j is class `columns[j]` (-inf: not considered), `labels` int[n]. Of equal
+    scores the smaller class counts as the higher. A class without a column is never among them.
+
+    Raises:
+        DataError: shapes that do not fit.
+    """
+    values, classes, expected = np.asarray(scores), np.asarray(columns), np.asarray(labels)
+    if values.shape != (expected.size, classes.size) or expected.ndim != 1:
+        raise DataError(f"top-{k}: scores {values.shape}, classes {classes.shape}, labels {expected.shape}")
+    own = expected[:, None] == classes
+    score = np.where(own, values, -np.inf).max(axis=1, initial=-np.inf)[:, None]
+    before = (values > score) | ((values == score) & (classes < expected[:, None]))
+    hits: NDArray[np.bool_] = np.isfinite(score[:, 0]) & (before.sum(axis=1) < k)
+    return hits
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """An estimate with its 95 % interval."""

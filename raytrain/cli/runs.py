@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from raytrain.cli.parse import parse
+from raytrain.cli.parse import flag_names, parse
+from raytrain.config import ProbeConfig, load_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,26 @@ def represent(arguments: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeCommand:
+    """Probe a run's features again; settings of the probe replace the run's for this once."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """its run folder"""
+    settings: tyro.conf.FlagConversionOff[Annotated[ProbeConfig, tyro.conf.arg(name="")]]
+
+
 def probe(arguments: list[str]) -> int:
     """Run the verb `probe`."""
-    command = parse("probe", RunCommand, arguments, None, known=set())
+    base = ProbeConfig()
+    folder = next((Path(word) for word in arguments if not word.startswith("-")), Path())
+    if (folder / "config.toml").exists():
+        base = load_toml(folder / "config.toml").probe
+    default = ProbeCommand(run=tyro.MISSING, settings=base)
+    command = parse("probe", ProbeCommand, arguments, default, known=flag_names(base))
     from raytrain import api
-    from raytrain.reporting.results import results_text
+    from raytrain.reporting.results import curves_text, results_text
 
-    print(results_text(api.probe(command.run).summary))
+    summary = api.probe(command.run, command.settings).summary
+    print("\n".join(text for text in (results_text(summary), curves_text(summary)) if text))
     return 0

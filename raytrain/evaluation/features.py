@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +21,20 @@ from raytrain.errors import ConfigError, DataError, StorageError
 Mode = Literal["flat", "pooled"]
 """flat: every cell's channels; pooled: their mean over the cells"""
 
+LAYERS = "layers"
 BLOCK_BYTES = 64 << 20
 GIB = 1 << 30
 FLOAT16_MAX = 65504
+
+
+def control_name(pathway: str) -> str:
+    """Return the name of the features of a pathway's initial weights."""
+    return f"{pathway}.control"
+
+
+def layers_name(features: str) -> str:
+    """Return the name of the features file that holds all layers of a pathway or its control."""
+    return f"{features}.{LAYERS}"
 
 
 class FeatureWriter:
@@ -139,6 +150,20 @@ class FeatureWriter:
         if self._array is None:
             raise DataError(f"features {self.name}: the file is closed already")
         return self._array
+
+
+class Features(Protocol):
+    """What is needed of a features file; see `FeatureFile`."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    def width(self, mode: Mode) -> int:
+        """Return D, the number of features of a sample."""
+
+    def read(self, rows: ArrayLike, mode: Mode, *, columns: slice = slice(None)) -> NDArray[np.float32]:
+        """Return f32[n, D]."""
 
 
 @dataclass(frozen=True, kw_only=True)

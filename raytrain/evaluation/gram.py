@@ -6,14 +6,14 @@ matrices.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raytrain.errors import ConfigError
-from raytrain.evaluation.features import GIB, Mode
-from raytrain.evaluation.ridge import Factor, Floats, GramPair, Integers, factor_blocks, factor_gram
+from raytrain.evaluation.factor import Factor, Floats, GramPair, Integers, factor_blocks, factor_gram
+from raytrain.evaluation.features import GIB, Features, Mode
+from raytrain.evaluation.moments import SharedMoments
+from raytrain.evaluation.resolvent import Resolvent, resolvent_of_gram
 
 BLOCK_BYTES = 256 << 20
 MAX_SIDE = 12_000
@@ -21,20 +21,6 @@ MAX_SIDE = 12_000
 MAX_FACTOR_GIB = 8.0
 CACHED_GRAM_ROWS = 4_096
 """Gram matrices up to this many rows are kept for the joined representation, not computed twice"""
-
-
-class Features(Protocol):
-    """What is needed of a features file; see `raytrain.evaluation.features.FeatureFile`."""
-
-    @property
-    def name(self) -> str:
-        """Name for messages."""
-
-    def width(self, mode: Mode) -> int:
-        """Return D, the number of features of a sample."""
-
-    def read(self, rows: Integers, mode: Mode, *, columns: slice = slice(None)) -> NDArray[np.float32]:
-        """Return f32[n, D]."""
 
 
 def train_test_gram(features: Features, train_rows: Integers, test_rows: Integers, mode: Mode) -> GramPair:
@@ -105,14 +91,27 @@ def _moments(features: Features, rows: Integers, mode: Mode, step: int) -> tuple
 
 
 class Representations:
-    """The thin factors of single pathways and of their joins, on fixed training and test rows.
+    """What single pathways and their joins are to a classifier, on fixed training and test rows.
 
-    Takes the D x D route where D < n, else the n x n route.
+    Takes the D x D route where D < n, else the n x n route; what pathways share is computed once.
     """
 
     def __init__(self, train_rows: Integers, test_rows: Integers) -> None:
         self._rows = (train_rows, test_rows)
         self._grams: dict[tuple[str, Mode], GramPair] = {}
+        self._moments: dict[Mode, SharedMoments] = {}
+
+    def resolvent(self, features: Sequence[Features], mode: Mode) -> Resolvent:
+        """Return the resolvent of the concatenation, for ridge regression.
+
+        Raises:
+            ConfigError: too many samples and too many features at once.
+        """
+        if self._is_narrow(features, mode):
+            if mode not in self._moments:
+                self._moments[mode] = SharedMoments(*self._rows, mode)
+            return self._moments[mode].resolvent(features)
+        return resolvent_of_gram(join([self._gram(one, mode) for one in features]))
 
     def factor(self, features: Sequence[Features], mode: Mode) -> Factor:
         """Return the thin factor of the concatenation.
@@ -120,6 +119,12 @@ class Representations:
         Raises:
             ConfigError: too many samples and too many features at once.
         """
+        if self._is_narrow(features, mode):
+            return factor_features(features, *self._rows, mode)
+        return factor_gram(join([self._gram(one, mode) for one in features]))
+
+    def _is_narrow(self, features: Sequence[Features], mode: Mode) -> bool:
+        """Return whether there are fewer features than training rows; ConfigError where there is too much."""
         train_rows, test_rows = self._rows
         width, num_rows = sum(one.width(mode) for one in features), len(train_rows)
         side = min(width, num_rows)
@@ -130,9 +135,7 @@ class Representations:
                 f"features; one of the two must be at most {MAX_SIDE} and the factor ({gib:.3g} GiB) at most "
                 f"{MAX_FACTOR_GIB:g} GiB; set probe.features = 'pooled' or lower encoder.width"
             )
-        if width < num_rows:
-            return factor_features(features, train_rows, test_rows, mode)
-        return factor_gram(join([self._gram(one, mode) for one in features]))
+        return width < num_rows
 
     def _gram(self, features: Features, mode: Mode) -> GramPair:
         known = self._grams.get((features.name, mode))

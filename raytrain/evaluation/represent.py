@@ -4,7 +4,7 @@ Through Ray this is Ray Data batch inference, a stage of actors that hold the en
 without Ray.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pipelines.stream import StreamSource
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError
-from raytrain.evaluation.features import FeatureWriter
+from raytrain.evaluation.features import LAYERS, FeatureWriter, control_name, layers_name
 from raytrain.pathway import Pathway
 
 VALID = "valid.npy"  # bool[N]: False where a sample could not be decoded
@@ -43,6 +43,13 @@ class RepresentRequest:
     build: Callable[[str, torch.device], Pathway]
     """builds a pathway with its initial weights"""
     device: str = "cpu"
+    wanted: tuple[str, ...] = ()
+    """features files to make, e.g. `lbp`, `lbp.control`, `floor.pixels`; empty: all. Those of the layers come
+    with their encoder's"""
+
+    def wants(self, name: str) -> bool:
+        """Return whether a features file is to be made."""
+        return not self.wanted or name in self.wanted
 
 
 class Representer:
@@ -55,17 +62,18 @@ class Representer:
     def __init__(self, request: RepresentRequest, statistics: dict[str, dict[str, torch.Tensor]]) -> None:
         torch.set_num_threads(request.config.training.threads_per_worker)
         device = torch.device(request.device)
-        self._config = request.config
-        self._trained: dict[str, Pathway] = {}
-        self._controls: dict[str, Pathway] = {}
+        self._config, self._request = request.config, request
+        self._encoders: dict[str, Pathway] = {}
         for name, folder in request.checkpoints.items():
-            checkpoint = load_latest(Path(folder))
-            if checkpoint is None:
-                raise ConfigError(f"{folder}: no whole checkpoint of pathway {name}; train it first")
-            self._trained[name] = request.build(name, device)
-            self._trained[name].load_state_tensors(checkpoint.tensors)
-            self._controls[name] = request.build(name, device)
-            self._controls[name].load_statistics(statistics[name])
+            if request.wants(name):
+                checkpoint = load_latest(Path(folder))
+                if checkpoint is None:
+                    raise ConfigError(f"{folder}: no whole checkpoint of pathway {name}; train it first")
+                self._encoders[name] = request.build(name, device)
+                self._encoders[name].load_state_tensors(checkpoint.tensors)
+            if request.wants(control_name(name)):
+                self._encoders[control_name(name)] = request.build(name, device)
+                self._encoders[control_name(name)].load_statistics(statistics[name])
         self._operators = {
             pathway.operator.name: (
                 ImageAugmentation(pathway.augmentation, canvas_px=request.config.data.canvas_px),
@@ -87,15 +95,26 @@ class Representer:
 
     def _batch(self, images: torch.Tensor) -> Features:
         made: Features = {}
-        for name, pathway in self._trained.items():
-            views = pathway.views_of(images)
-            made[name] = pathway.represent_views(views).cpu().numpy()
-            made[f"{name}.control"] = self._controls[name].represent_views(views).cpu().numpy()
-        made["floor.pixels"] = _cells(images.float() / 255)
+        for name in self._config.pathways:
+            keys = [key for key in (name, control_name(name)) if key in self._encoders]
+            views = self._encoders[keys[0]].views_of(images) if keys else None
+            for key in keys:
+                assert views is not None
+                made |= self._encoded(key, views)
+        if self._request.wants("floor.pixels"):
+            made["floor.pixels"] = _cells(images.float() / 255)
         for name, (augmentation, operator) in self._operators.items():
-            if name != "identity":
+            if name != "identity" and self._request.wants(f"floor.{name}"):
                 made[f"floor.{name}"] = _cells(operator(augmentation(images, None)))
         return made
+
+    def _encoded(self, name: str, views: torch.Tensor) -> Features:
+        """Return one encoder's features of some views, those of all layers from the same pass."""
+        pathway = self._encoders[name]
+        if not self._config.probe.layers:
+            return {name: pathway.represent_views(views).cpu().numpy()}
+        last, layers = pathway.represent_layers(views)
+        return {name: last.cpu().numpy(), layers_name(name): layers.cpu().numpy()}
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return the features of a table of `row` and `image` columns, as fixed-size binary columns."""
@@ -127,6 +146,11 @@ def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dic
             piece = chunk.images[start : start + request.config.training.batch_size].copy()
             pathway.accumulate_statistics(torch.from_numpy(piece).to(request.device))
     return pathway.statistics()
+
+
+def calibrated_names(request: RepresentRequest) -> list[str]:
+    """Return the pathways whose controls are to be calibrated."""
+    return [name for name in request.checkpoints if request.wants(control_name(name))]
 
 
 def decoded(source: StreamSource) -> Iterator[Chunk]:
@@ -180,10 +204,18 @@ class FeatureSink:
                 )
             self._writers[name].write(start, values)
 
-    def close(self, meta: dict[str, Any]) -> None:
-        """Finish all files; `meta` says what the features are of."""
-        for writer in self._writers.values():
-            writer.close(meta)
+    def close(self, meta: dict[str, Any], *, layers: Mapping[str, Any] | None = None) -> None:
+        """Finish all files; `meta` says what the features are of.
+
+        `layers`: where each layer's channels lie in the files of all layers, by pathway.
+        """
+        slices = {
+            layers_name(naming(name)): {LAYERS: found}
+            for name, found in (layers or {}).items()
+            for naming in (str, control_name)
+        }
+        for name, writer in self._writers.items():
+            writer.close({**meta, **slices.get(name, {})})
         valid = np.ones(self._num_samples, np.bool_)
         valid[list(self.reasons)] = False
         np.save(self._folder / VALID, valid)
@@ -198,7 +230,7 @@ def represent_inline(
     request: RepresentRequest, source: StreamSource, pretrain: StreamSource, sink: FeatureSink
 ) -> None:
     """Represent in this process."""
-    statistics = {name: calibrate(request, pretrain, name) for name in request.checkpoints}
+    statistics = {name: calibrate(request, pretrain, name) for name in calibrated_names(request)}
     representer = Representer(request, statistics)
     start = 0
     for chunk in decoded(source):

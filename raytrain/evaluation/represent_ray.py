@@ -14,6 +14,7 @@ from raytrain.evaluation.represent import (
     Representer,
     RepresentRequest,
     calibrate,
+    calibrated_names,
     features_of,
     table_of,
 )
@@ -31,7 +32,7 @@ def represent_through_ray(
     """Represent in `num_actors` actors; controls are calibrated in one task a pathway before."""
     calibrate_task = ray.remote(calibrate).options(num_cpus=1, num_gpus=num_gpus)
     shared = ray.put(pretrain)
-    names = list(request.checkpoints)
+    names = calibrated_names(request)
     found = ray.get([calibrate_task.remote(request, shared, name) for name in names])
     statistics = dict(zip(names, found, strict=True))
     evaluated = ray.put(source)

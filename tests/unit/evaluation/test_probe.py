@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raytrain.config import ClassifierProbeConfig
 from raytrain.errors import DataError
 from raytrain.evaluation.features import FeatureWriter
-from raytrain.evaluation.probe import ProbeRequest, control_name, floor_name, run_probes
+from raytrain.evaluation.probe import ProbeRequest, control_name, floor_name, measure, run_probes
 from raytrain.metrics import group_bootstrap
 
 NUM_GROUPS, SIZE, NUM_CLASSES = 60, 4, 4
@@ -211,6 +212,141 @@ def test_missing_control(request_of_three: ProbeRequest) -> None:
     (Path(request_of_three.folder) / "lbp.control.json").unlink()
     with pytest.raises(DataError, match=r"no finished features 'lbp.control' here"):
         run_probes(request_of_three)
+
+
+PROTOCOLS = ("ridge", "logistic", "knn", "classifier")
+
+
+@pytest.fixture
+def request_of_all(request_of_three: ProbeRequest) -> ProbeRequest:
+    quick = ClassifierProbeConfig(hidden=8, epochs=2, learning_rate=1e-2)
+    select = dataclasses.replace(request_of_three, classifier=quick, protocols=PROTOCOLS)
+    return dataclasses.replace(
+        select, train_rows=TRAIN[GROUPS[TRAIN] < 30], select_rows=TRAIN[GROUPS[TRAIN] >= 30]
+    )
+
+
+def test_every_protocol_has_entries_for_all_representations(request_of_all: ProbeRequest) -> None:
+    entries = run_probes(request_of_all)
+    assert json.loads(json.dumps(entries, allow_nan=False)) == entries
+    sets = [["identity"], ["lbp"], ["rg"], ["identity", "lbp", "rg"]]
+    assert [(entry["protocol_name"], entry["pathways"]) for entry in entries] == [
+        (protocol, names) for protocol in PROTOCOLS for names in sets
+    ]
+    for entry in entries:
+        assert entry["interval"][0] <= entry["accuracy"] <= entry["interval"][1]
+        assert entry["gain"] == pytest.approx(entry["accuracy"] - entry["control"])
+        assert (entry["top5"], entry["control_top5"]) == (None, None)  # four classes
+        assert ("gain_same_strength" in entry) == (entry["protocol_name"] == "ridge")
+        assert [floor["name"] for floor in entry["floors"]] == ["pixels"]
+        assert "trained on 120 samples of 30 groups" in entry["protocol"]
+    words = {entry["protocol_name"]: entry["protocol"].split(" on frozen")[0] for entry in entries}
+    assert words == {
+        "ridge": "ridge classifier with intercept",
+        "logistic": "multinomial logistic regression with intercept",
+        "knn": "nearest neighbours by cosine (k = 20, votes exp(cosine / 0.07))",
+        "classifier": "classifier Linear(8), dropout 0.5, Linear",
+    }
+    joined = {entry["protocol_name"]: entry["contrasts"][0]["name"] for entry in entries[3::4]}
+    assert [name.split("best single by ")[1] for name in joined.values()] == [
+        "logo_accuracy)",
+        "fold_accuracy)",
+        "logo_accuracy)",
+        "select_accuracy)",
+    ]
+    assert "best of 2 epochs on split select (40 samples)" in entries[-1]["protocol"]
+    assert {"strength", "control_strength", "fold_accuracy", "control_fold_accuracy"} <= entries[4].keys()
+    assert {"best_epoch", "control_best_epoch", "select_accuracy"} <= entries[12].keys()
+
+
+def test_a_protocol_does_not_change_the_others(request_of_all: ProbeRequest) -> None:
+    """Nor does it change the ridge entries of a request for ridge alone."""
+    together = run_probes(request_of_all)
+    for index, protocol in enumerate(PROTOCOLS[:3]):
+        alone = run_probes(dataclasses.replace(request_of_all, protocols=[protocol]))
+        assert alone == together[4 * index : 4 * index + 4]
+
+
+def test_predictions_are_kept_for_every_result(request_of_all: ProbeRequest) -> None:
+    measured = measure(request_of_all)
+    arrays = measured.predictions
+    np.testing.assert_array_equal(arrays["rows"], TEST)
+    np.testing.assert_array_equal(arrays["truth"], LABELS[TEST])
+    np.testing.assert_array_equal(arrays["groups"], GROUPS[TEST])
+    keys = ["identity", "lbp", "rg", "identity+lbp+rg"]
+    expected = {f"predicted/{protocol}/floor.pixels" for protocol in PROTOCOLS}
+    for entry in measured.probes:
+        for suffix, figure in (("", "accuracy"), (".control", "control")):
+            name = f"predicted/{entry['protocol_name']}/{'+'.join(entry['pathways'])}{suffix}"
+            expected.add(name)
+            assert np.mean(arrays[name] == arrays["truth"]) == pytest.approx(entry[figure])
+            assert arrays[name].dtype == np.int64
+    assert set(arrays) == expected | {"rows", "truth", "groups"}
+    assert len(expected) == 4 * (2 * len(keys) + 1)
+
+
+def test_top_five_of_seven_classes(tmp_path: Path) -> None:
+    labels = GROUPS % 7
+    random = np.random.default_rng(0)
+    for name in ("lbp", control_name("lbp")):
+        values = random.standard_normal((7, 10))[labels] + 2 * random.standard_normal((60, 10))[GROUPS]
+        writer = FeatureWriter(tmp_path, name=name, num_samples=GROUPS.size, cells=1, channels=10, max_gib=1)
+        writer.write(0, values[:, None])
+        writer.close()
+    request = ProbeRequest(
+        folder=tmp_path,
+        pathways=["lbp"],
+        labels=labels,
+        groups=GROUPS,
+        train_rows=TRAIN,
+        test_rows=TEST,
+        epoch=1,
+        seed=0,
+        protocols=["ridge", "knn"],
+        num_bootstrap=300,
+    )
+    for entry in run_probes(request):
+        assert entry["accuracy"] < entry["top5"] <= 1
+        assert entry["top5_interval"][0] <= entry["top5"] <= entry["top5_interval"][1]
+        assert entry["control_top5_interval"][0] <= entry["control_top5"]
+    six = dataclasses.replace(request, labels=np.minimum(labels, 5))
+    assert run_probes(six)[0]["top5"] is not None
+    five = dataclasses.replace(request, labels=np.minimum(labels, 4))
+    assert run_probes(five)[0]["top5"] is None
+
+
+def test_several_labels_a_sample(request_of_all: ProbeRequest) -> None:
+    sets = np.stack([LABELS == 0, LABELS != 1, LABELS >= 2], axis=1).astype(np.uint8)
+    labels = np.zeros(GROUPS.size, int)
+    labels[TEST[:SIZE]] = -1
+    names = ["crack", "rust", "spall"]
+    request = dataclasses.replace(request_of_all, labels=labels, label_sets=sets, label_names=names)
+    measured = measure(request)
+    rows = TEST[SIZE:]
+    np.testing.assert_array_equal(measured.predictions["truth"], sets[rows])
+    for entry in measured.probes:
+        key = f"predicted/{entry['protocol_name']}/{'+'.join(entry['pathways'])}"
+        for suffix, prefix in (("", ""), (".control", "control_")):
+            predicted = measured.predictions[key + suffix]
+            assert predicted.dtype == np.uint8
+            equal = predicted == sets[rows]
+            assert entry["control" if prefix else "accuracy"] == pytest.approx(equal.all(axis=1).mean())
+            assert entry[f"{prefix}label_accuracy"] == pytest.approx(equal.mean())
+            each = [label["control" if prefix else "accuracy"] for label in entry["labels"]]
+            assert each == pytest.approx(equal.mean(axis=0).tolist())
+        low, high = entry["label_accuracy_interval"]
+        assert low <= entry["label_accuracy"] <= high
+        assert [label["label"] for label in entry["labels"]] == names
+        assert entry["top5"] is None
+        assert entry["n"] == 76
+        assert "a sample is right where all its labels are" in entry["protocol"]
+    assert measured.probes[0]["protocol"].startswith("one ridge regression a label with intercept on")
+    assert measured.probes[1]["label_accuracy"] > 0.8
+
+
+def test_groups_in_both_training_and_selection_are_refused(request_of_all: ProbeRequest) -> None:
+    with pytest.raises(DataError, match=r"have samples in both probe_train and select, the first is group 3"):
+        run_probes(dataclasses.replace(request_of_all, select_rows=TRAIN[3 * SIZE :]))
 
 
 def test_probing_loads_neither_torch_nor_ray() -> None:

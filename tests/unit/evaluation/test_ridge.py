@@ -4,8 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.errors import DataError
-from raytrain.evaluation import ridge
-from raytrain.evaluation.ridge import Factor, GramPair, factor_blocks, factor_gram, fit_ridge, leave_group_out
+from raytrain.evaluation import arrow, resolvent, ridge
+from raytrain.evaluation.resolvent import Resolvent, resolvent_of_gram, resolvent_of_moments
+from raytrain.evaluation.ridge import (
+    Factor,
+    GramPair,
+    factor_blocks,
+    factor_gram,
+    fit_ridge,
+    group_order,
+    leave_group_out,
+)
 
 NUM_CLASSES = 3
 
@@ -40,6 +49,23 @@ def primal(features: np.ndarray, test: np.ndarray) -> Factor:
     return factor_blocks(lambda: iter(blocks(features)), lambda: iter(blocks(test)))
 
 
+def by_gram(features: np.ndarray, test: np.ndarray) -> Resolvent:
+    mean = features.mean(axis=0)
+    rows, others = features - mean, test - mean
+    return resolvent_of_gram(
+        GramPair(train=rows @ rows.T, cross=others @ rows.T, num_features=features.shape[1])
+    )
+
+
+def by_moments(features: np.ndarray, test: np.ndarray) -> Resolvent:
+    mean = features.mean(axis=0)
+    rows, others = features - mean, test - mean
+    return resolvent_of_moments(rows.T @ rows, rows.copy(), lambda weights: others @ weights)
+
+
+ROUTES = [dual, primal, by_gram, by_moments]
+
+
 def refit(features: np.ndarray, targets: np.ndarray, test: np.ndarray, strength: float) -> np.ndarray:
     """Ridge by lstsq on stacked rows: an unpenalised intercept column, sqrt(strength) rows below."""
     width = features.shape[1]
@@ -65,8 +91,15 @@ def one_vs_rest(labels: np.ndarray) -> np.ndarray:
     return np.where(labels[:, None] == np.unique(labels), 1.0, -1.0)
 
 
+@pytest.fixture(params=[3, 96], ids=["small pieces", "pieces"])
+def leaf(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the tridiagonal form into pieces so small that there is a border, or not at all."""
+    monkeypatch.setattr(arrow, "LEAF", request.param)
+
+
+@pytest.mark.usefixtures("leaf")
 @pytest.mark.parametrize("width", [2, 6, 24, 150])
-@pytest.mark.parametrize("route", [dual, primal])
+@pytest.mark.parametrize("route", ROUTES)
 def test_held_out_scores_equal_the_brute_force_refit(width: int, route: object) -> None:
     features, labels, groups = near_copies(0, width=width)
     targets, members = one_vs_rest(labels), np.unique(groups, return_inverse=True)[1]
@@ -108,13 +141,15 @@ def test_memory_bound_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch
     features, labels, groups = near_copies(3, width=8, num_groups=30)
     targets, members = one_vs_rest(labels), np.unique(groups, return_inverse=True)[1]
     whole = next(leave_group_out(dual(features, features), targets, members, strengths=[0.3]))
-    monkeypatch.setattr(ridge, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(ridge, "SCORE_BYTES", block_bytes)
+    monkeypatch.setattr(resolvent, "PRODUCT_BYTES", block_bytes)
     parts = next(leave_group_out(dual(features, features), targets, members, strengths=[0.3]))
     np.testing.assert_allclose(parts, whole, atol=1e-12)
 
 
+@pytest.mark.usefixtures("leaf")
 @pytest.mark.parametrize("width", [5, 60])
-@pytest.mark.parametrize("route", [dual, primal])
+@pytest.mark.parametrize("route", ROUTES)
 def test_predictions_equal_lstsq(width: int, route: object) -> None:
     features, labels, groups = near_copies(2, width=width)
     test = near_copies(12, width=width)[0]
@@ -195,7 +230,7 @@ def test_classes_without_training_rows_are_never_predicted() -> None:
     assert result.scores.shape == (len(features), 3)
 
 
-@pytest.mark.parametrize("route", [dual, primal])
+@pytest.mark.parametrize("route", ROUTES)
 def test_constant_features_predict_the_most_frequent_class(route: object) -> None:
     labels, groups = np.array([0, 1, 1, 1, 2]), np.arange(5)
     factor = route(np.zeros((5, 7)), np.zeros((2, 7)))  # type: ignore[operator]
@@ -223,3 +258,64 @@ def test_what_cannot_be_fitted(labels: list[int], groups: list[int], message: st
 def test_no_rows() -> None:
     with pytest.raises(DataError, match="no training rows"):
         factor_blocks(lambda: iter(()), lambda: iter(()))
+
+
+@pytest.mark.usefixtures("leaf")
+@pytest.mark.parametrize("route", [primal, by_moments])
+def test_groups_with_more_rows_than_features(route: object) -> None:
+    random = np.random.default_rng(4)
+    groups = np.repeat([0, 1, 2, 3], [30, 30, 12, 3])
+    labels = np.arange(75) % NUM_CLASSES
+    features = random.standard_normal((75, 10)) + labels[:, None] * np.linspace(-1, 1, 10)
+    targets, strengths = one_vs_rest(labels), [1e-3, 1.0]
+    found = leave_group_out(route(features, features), targets, groups, strengths=strengths)  # type: ignore[operator]
+    for strength, scores in zip(strengths, found, strict=True):
+        np.testing.assert_allclose(scores, refit_without(features, targets, groups, strength), atol=1e-8)
+
+
+def test_the_smallest_strengths_lose_no_digits() -> None:
+    """More features than rows: 1 - H is then a millionth, the difference of numbers near one."""
+    features, labels, groups = near_copies(8, width=400, num_groups=12)
+    targets, members = one_vs_rest(labels), np.unique(groups, return_inverse=True)[1]
+    resolved = by_gram(features, features)
+    strength = 1e-6 * resolved.scale
+    ours = next(leave_group_out(resolved, targets, members, strengths=[strength]))
+    np.testing.assert_allclose(ours, refit_without(features, targets, groups, strength), rtol=1e-6, atol=1e-6)
+
+
+def test_rows_may_come_sorted_by_group() -> None:
+    features, labels, groups = near_copies(3, width=40)
+    test = near_copies(4, width=40)[0]
+    order = group_order(np.unique(groups, return_inverse=True)[1])
+    assert (np.diff(np.bincount(groups - groups.min())[groups[order] - groups.min()]) >= 0).all()
+    plain = fit_ridge(by_gram(features, test), labels, groups, num_classes=NUM_CLASSES)
+    ordered = fit_ridge(by_gram(features[order], test), labels[order], groups[order], num_classes=NUM_CLASSES)
+    assert ordered.logo_accuracy == plain.logo_accuracy
+    np.testing.assert_allclose(ordered.scores, plain.scores, atol=1e-9)
+
+
+def test_several_labels_are_each_decided_by_themselves() -> None:
+    features, labels, groups = near_copies(2, width=12, num_groups=30)
+    test = near_copies(12, width=12, num_groups=30)[0]
+    sets = np.stack([labels == 0, labels != 1, labels == 2], axis=1).astype(np.uint8)
+    result = fit_ridge(by_moments(features, test), sets, groups, num_classes=3)
+    expected = refit(features, 2.0 * sets - 1, test, result.strength)
+    np.testing.assert_allclose(result.scores, expected, atol=1e-8)
+    np.testing.assert_array_equal(result.predictions, expected > 0)
+    assert result.predictions.dtype == np.uint8
+    held_out = refit_without(features, 2.0 * sets - 1, groups, result.strength)
+    assert result.logo_accuracy == pytest.approx(np.mean((held_out > 0) == sets))
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (np.zeros((3, 0)), r"label sets \(3, 0\) must hold 0 and 1"),
+        (np.full((3, 2), 2), "must hold 0 and 1"),
+        (np.zeros((2, 2)), r"3 rows, but labels \(2, 2\)"),
+    ],
+)
+def test_label_sets_that_do_not_fit(sets: np.ndarray, message: str) -> None:
+    features = np.arange(6.0).reshape(3, 2)
+    with pytest.raises(DataError, match=message):
+        fit_ridge(dual(features, features), sets, np.arange(3), num_classes=2)

@@ -1,0 +1,162 @@
+"""The entries of summary.json's `probes`: one representation under one protocol, with control and floors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raytrain.evaluation.features import Mode, control_name
+from raytrain.evaluation.protocols import PROTOCOLS
+from raytrain.evaluation.table import Table
+from raytrain.evaluation.task import Answer, Task
+from raytrain.metrics import Interval
+
+Answers = Mapping[tuple[str, str], Answer]
+"""by protocol and name of the result"""
+
+
+def floor_name(name: str) -> str:
+    """Return the name of a floor's features: what needs no encoder (pixels, an operator's output)."""
+    return f"floor.{name}"
+
+
+def same_strength_name(pathway: str) -> str:
+    """Return the name of the control's result at the strength that the trained features chose."""
+    return f"{pathway}.control.same_strength"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryWriter:
+    """Writes entries from the answers of all protocols."""
+
+    task: Task
+    answers: Answers
+    table: Table
+    pathways: Sequence[str]
+    floors: Sequence[str]
+    reference: str
+    mode: Mode
+    epoch: int
+    num_bootstrap: int
+    label_names: Sequence[str]
+
+    def entry(self, protocol: str, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return one entry."""
+        key, task = "+".join(names), self.task
+        top = self._has("top5", protocol, key)
+        return {
+            "pathways": list(names),
+            "epoch": self.epoch,
+            "features": self.mode,
+            "protocol_name": protocol,
+            "protocol": self._protocol(protocol, len(names)),
+            "split": task.split,
+            **self.table.accuracies(protocol, key),
+            **self._same_strength(protocol, key),
+            **(self.table.figure(protocol, key, "top5", name="top5") if top else NO_TOP),
+            **self._labels(protocol, key),
+            "n": len(task.test),
+            "groups": task.num_groups(task.test),
+            "seed": task.seed,
+            **self._chosen(protocol, key),
+            "floors": [self._floor(protocol, name, key) for name in self.floors],
+            "contrasts": self._contrasts(protocol, names),
+        }
+
+    def _has(self, figure: str, protocol: str, key: str) -> bool:
+        return (protocol, key, figure) in self.table
+
+    def _same_strength(self, protocol: str, key: str) -> dict[str, Any]:
+        other = (protocol, same_strength_name(key), "accuracy")
+        if other not in self.table:
+            return {}
+        gain = self.table.sum([(protocol, key, "accuracy")], [other])
+        return {
+            "gain_same_strength": gain.estimate,
+            "gain_same_strength_interval": [gain.low, gain.high],
+        }
+
+    def _labels(self, protocol: str, key: str) -> dict[str, Any]:
+        """Return the mean over the labels and each label by itself, where a sample has several."""
+        if not self.task.several:
+            return {}
+        each = [
+            {"label": name, **self.table.figure(protocol, key, f"label:{index}", name="accuracy")}
+            for index, name in enumerate(self.label_names)
+        ]
+        mean = self.table.figure(protocol, key, "label_accuracy", name="label_accuracy")
+        return {**mean, "labels": each}
+
+    def _chosen(self, protocol: str, key: str) -> dict[str, Any]:
+        """Return what the protocol chose for the pathways and for their control, and by which figure."""
+        found: dict[str, Any] = {}
+        sides = (("", key), ("control_", control_name(key)))
+        for prefix, name in sides:
+            found |= {
+                f"{prefix}{what}": value for what, value in self._answer(protocol, name).settings.items()
+            }
+        for prefix, name in sides:
+            answer = self._answer(protocol, name)
+            found[f"{prefix}{answer.criterion}"] = answer.chosen
+        return found
+
+    def _answer(self, protocol: str, key: str) -> Answer:
+        return self.answers[protocol, key]
+
+    def _floor(self, protocol: str, name: str, key: str) -> dict[str, Any]:
+        """Return a floor, and the pathway's accuracy minus it."""
+        floor = floor_name(name)
+        row = (protocol, floor, "accuracy")
+        value, lead = self.table.sum([row]), self.table.sum([(protocol, key, "accuracy")], [row])
+        answer = self._answer(protocol, floor)
+        return {
+            "name": name,
+            "features": "flat",
+            "accuracy": value.estimate,
+            "interval": [value.low, value.high],
+            "difference": lead.estimate,
+            "difference_interval": [lead.low, lead.high],
+            **answer.settings,
+            answer.criterion: answer.chosen,
+        }
+
+    def _contrasts(self, protocol: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return the joined against the best single pathway, and the gain against the reference's gain."""
+        key, reference = "+".join(names), self.reference
+        chosen: list[tuple[str, Interval]] = []
+        if len(names) > 1:
+            # The best by training rows: picking it by test accuracy would flatter the single pathway.
+            best = max(names, key=lambda name: self._answer(protocol, name).chosen)
+            criterion = self._answer(protocol, best).criterion
+            difference = self._difference(protocol, [key], [best])
+            chosen.append((f"joined - {best} (best single by {criterion})", difference))
+        if reference in self.pathways and key != reference:
+            difference = self._difference(
+                protocol, [key, control_name(reference)], [control_name(key), reference]
+            )
+            title = "joined" if len(names) > 1 else key
+            chosen.append((f"gain of {title} - gain of {reference}", difference))
+        return [
+            {"name": name, "difference": value.estimate, "interval": [value.low, value.high]}
+            for name, value in chosen
+        ]
+
+    def _difference(self, protocol: str, plus: Sequence[str], minus: Sequence[str]) -> Interval:
+        return self.table.sum(
+            [(protocol, key, "accuracy") for key in plus], [(protocol, key, "accuracy") for key in minus]
+        )
+
+    def _protocol(self, protocol: str, num_pathways: int) -> str:
+        task, words = self.task, PROTOCOLS[protocol].describe(self.task)
+        what = "every cell's channels" if self.mode == "flat" else "channels averaged over the cells"
+        joined = f" of {num_pathways} pathways, {words.joined}" if num_pathways > 1 else ""
+        right = "; a sample is right where all its labels are" if task.several else ""
+        return (
+            f"{words.what} on frozen features ({what}{joined}), "
+            f"trained on {len(task.train)} samples of {task.num_groups(task.train)} groups, "
+            f"{words.how}, tested once on split {task.split}{right}; "
+            f"95 % intervals from {self.num_bootstrap} resamples of the test groups; "
+            "control: the same with the initial weights"
+        )
+
+
+NO_TOP = {"top5": None, "control_top5": None}
