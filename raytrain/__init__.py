@@ -7,10 +7,24 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["bench", "dry_run", "inspect", "listing", "prepare", "probe", "represent", "train", "train_seeds"]
+__all__ = [
+    "bench",
+    "dry_run",
+    "export",
+    "inspect",
+    "listing",
+    "load_encoder",
+    "prepare",
+    "probe",
+    "replay",
+    "represent",
+    "train",
+    "train_seeds",
+]
+_ELSEWHERE = {"load_encoder": "raytrain.exported"}  # works where ray is not installed
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("raytrain.api"), name)
+        return getattr(importlib.import_module(_ELSEWHERE.get(name, "raytrain.api")), name)
     raise AttributeError(f"module 'raytrain' has no attribute {name!r}")

@@ -4,29 +4,32 @@ import contextlib
 import dataclasses
 import importlib
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from pipelines.sources import open_manifest
-from pipelines.stream import first_samples
-from raytrain.config import DataConfig, RunConfig, load_toml, preset_names
+from raytrain.config import CacheConfig, DataConfig, ProbeConfig, RunConfig, load_toml, preset_names
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
+from raytrain.training.measure import probe as probe_setup
+from raytrain.training.represent import represent as represent_setup
 from raytrain.training.run import Watcher, prepare_setup
-from raytrain.training.run import probe as probe_setup
-from raytrain.training.run import represent as represent_setup
 from raytrain.training.run import run as run_all
 from raytrain.training.run_folder import CONFIG, SUMMARY, open_run_folder, settle, write_atomic
 from raytrain.training.setup import RunSetup
 
 if TYPE_CHECKING:
     from pipelines.prepare import PrepareReport
+    from raytrain.exporting import ExportReport
+    from raytrain.training.replay import Replay
 
-BENCHES = ("clapp", "operators", "stream")
+BENCHES = ("clapp", "locality", "operators", "stream", "subsets")
 SHEET_SAMPLES = 8
 
 
@@ -38,8 +41,10 @@ class Run:
     summary: dict[str, Any]
 
 
-def train(config: RunConfig, *, console: Console | None = None) -> Run:
+def train(config: RunConfig, *, console: Console | None = None, probes: bool = True) -> Run:
     """Train all pathways, represent and probe; called again on the same folder it goes on.
+
+    `probes` False ends with the features.
 
     Raises:
         RaytrainError: see its kinds; Interrupted after a signal.
@@ -57,7 +62,41 @@ def train(config: RunConfig, *, console: Console | None = None) -> Run:
             epochs=setup.config.training.epochs,
         )
 
-    return Run(Path(config.run_folder).absolute(), run_all(config, watch))
+    run = Run(Path(config.run_folder).absolute(), run_all(config, watch, probes=probes))
+    if config.report and probes:
+        _report_or_say(run.folder, screen)
+    return run
+
+
+def _report_or_say(folder: Path, screen: Console) -> None:
+    """Write the report; what goes wrong is a line, because the run itself is done."""
+    try:
+        report(folder)
+    except Exception as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        text = f"no report: {what}; `raytrain report {folder}` tries again"
+        screen.print(text, highlight=False, soft_wrap=True, markup=False)
+        with contextlib.suppress(OSError), (folder / "log.txt").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def report(folder: Path, *, classes: str = "", data_root: str = "") -> Path:
+    """Write report.html and figures/ of a run or a folder of seeds; return the page's path.
+
+    `classes`: names or numbers, commas between, of those drawn in feature space; `data_root`: where the data
+    lie now, if they moved.
+    """
+    from raytrain.reporting.report import write_report
+
+    return write_report(folder, classes=classes, data_root=data_root)
+
+
+def compare(first: Path, second: Path) -> str:
+    """Return what two runs, or folders of seeds, differ by: settings, then paired differences."""
+    from raytrain.reporting.compare import compare as compare_runs
+    from raytrain.reporting.compare import comparison_text
+
+    return comparison_text(compare_runs(first, second))
 
 
 def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = None) -> list[Run]:
@@ -76,7 +115,39 @@ def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = 
             runs.append(train(one, console=console))
     if config.probe.enabled:
         write_atomic(folder / "seeds.json", json.dumps(seeds_table([run.summary for run in runs]), indent=1))
+        if config.report:
+            _report_or_say(folder, console or Console(quiet=True))
     return runs
+
+
+def reproduce(
+    name: str, template: RunConfig, *, num_seeds: int = 3, console: Console | None = None
+) -> dict[str, Any]:
+    """Return a table or figure of the decomposed-encoder paper, measured; also written to the run folder.
+
+    `template`: its first pathway gives encoder, cut and optimiser of the grid.
+    """
+    from raytrain.reproduction.grid import find_study, grid_runs
+    from raytrain.reproduction.study import reproduce as carry_out
+
+    screen, out = console or Console(quiet=True), Path(template.run_folder).absolute()
+    first = next(grid_runs(find_study(name), template, num_seeds=num_seeds, out=out))
+    with _one_cluster(first.config):
+        return carry_out(
+            name,
+            template,
+            num_seeds=num_seeds,
+            out=out,
+            train=lambda config: train(config, console=screen, probes=False).summary,
+            say=lambda text: screen.print(text, highlight=False, soft_wrap=True, markup=False),
+        )
+
+
+def reproduce_plan(name: str, template: RunConfig, *, num_seeds: int = 3) -> str:
+    """Return what `reproduce` would train."""
+    from raytrain.reproduction.study import plan_text
+
+    return plan_text(name, template, num_seeds=num_seeds, out=Path(template.run_folder).absolute())
 
 
 @contextlib.contextmanager
@@ -96,13 +167,19 @@ def represent(folder: Path) -> None:
         represent_setup(setup, through_ray=False)
 
 
-def probe(folder: Path) -> Run:
-    """Probe a run's features again and update its summary.json."""
+def probe(folder: Path, settings: ProbeConfig | None = None) -> Run:
+    """Probe a run's features again and update its summary.json and predictions.npz.
+
+    `settings` replace those of the run, for this once.
+    """
     with _trained_run(folder) as setup:
         path = setup.folder / SUMMARY
         if not path.exists() or not (setup.folder / "features" / VALID).exists():
             raise ConfigError(f"{folder}: no features yet; run `raytrain represent {folder}` first")
-        summary = json.loads(path.read_text()) | probe_setup(setup)
+        config = dataclasses.replace(setup.config, probe=settings or setup.config.probe)
+        former = json.loads(path.read_text())
+        kept = {key: value for key, value in former.items() if key not in ("layers", "subsets")}
+        summary = kept | probe_setup(dataclasses.replace(setup, config=config))
         write_atomic(path, json.dumps(summary, indent=1))
         return Run(setup.folder, summary)
 
@@ -118,6 +195,46 @@ def _trained_run(folder: Path) -> Iterator[RunSetup]:
         yield prepare_setup(config, held, manifest)
 
 
+def export(
+    folder: Path,
+    *,
+    out: Path | None = None,
+    pathways: Sequence[str] = (),
+    onnx: bool = False,
+    torch_export: bool = False,
+    data_root: str = "",
+    say: Callable[[str], Any] = print,
+) -> "ExportReport":
+    """Write a run's trained encoders for other programs, to `out` or RUN/export; see `load_encoder`."""
+    from raytrain.exporting import export_run
+    from raytrain.training.finished import read_run
+
+    setup = read_run(folder, data_root=data_root)
+    return export_run(setup, out=out, names=pathways, onnx=onnx, torch_export=torch_export, say=say)
+
+
+def replay(
+    folder: Path, pathway: str, step: int, *, data_root: str = "", say: Callable[[str], Any] = print
+) -> tuple[list["Replay"], list[Path]]:
+    """Train one step of a run again and look at it; return (what each rank saw, its contact sheet).
+
+    Beside a sheet lies a text of every tensor.
+    """
+    from raytrain.reporting.replay import replay_sheet, replay_text
+    from raytrain.training.finished import read_run
+    from raytrain.training.replay_ranks import replay as replay_ranks
+
+    setup = read_run(folder, data_root=data_root)
+    replays = replay_ranks(setup, pathway, step, say=say)
+    sheets = []
+    for one in replays:
+        rank = f"-rank{one.rank}" if one.num_ranks > 1 else ""
+        sheets.append(setup.folder / "replay" / f"{pathway}-{one.step}{rank}.png")
+        replay_sheet(one, sheets[-1])
+        write_atomic(sheets[-1].with_suffix(".txt"), replay_text(one, every_tensor=True) + "\n")
+    return replays, sheets
+
+
 def prepare(
     config: DataConfig, out: str, *, shards: Any = "none", console: Console | None = None
 ) -> "PrepareReport":
@@ -131,35 +248,27 @@ def prepare(
     return prepare_data(config, out, shards=shards, progress=progress)
 
 
-def inspect(config: RunConfig, *, sheet: Path | None = None) -> str:
-    """Return counts, sizes and bad files of a data set; draw a contact sheet of what each operator makes."""
+def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = False) -> str:
+    """Return counts, sizes and bad files of a data set, and each operator's shortcut score if asked for.
+
+    `sheet`: draw a contact sheet of what each operator makes.
+    """
     from pipelines.inspect import inspect as inspect_data
 
-    report = inspect_data(config.data)
+    lines = list(inspect_data(config.data).lines())
     if sheet is not None:
-        _draw_sheet(config, sheet)
-    return "\n".join(report.lines())
+        from raytrain.reporting.operator_sheet import operator_sheet
 
+        operator_sheet(config, open_manifest(config.data), sheet, num_samples=SHEET_SAMPLES)
+    if shortcut:
+        from raytrain.evaluation.shortcut import measure_shortcuts, shortcut_lines
 
-def _draw_sheet(config: RunConfig, path: Path) -> None:
-    """Draw the first samples of the pretrain split, and what each pathway's operator makes of them."""
-    import torch
-
-    from pipelines.operators import build_operator
-    from raytrain.reporting.contact_sheet import contact_sheet
-
-    manifest = open_manifest(config.data)
-    chunk = first_samples(manifest, config.data, seed=config.seed, count=SHEET_SAMPLES)
-    images = torch.from_numpy(chunk.images)
-    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
-    columns: dict[str, Any] = {
-        name: build_operator(operator)(images).numpy() for name, operator in operators.items()
-    }
-    contact_sheet(chunk.images, columns, str(path), row_titles=chunk.keys)
+        lines += shortcut_lines(measure_shortcuts(config, open_manifest(config.data)))
+    return "\n".join(lines)
 
 
 def listing(kind: str = "") -> dict[str, dict[str, str]]:
-    """Return what there is, with a line about each: presets, operators, encoders, objectives, sources."""
+    """Return what there is, a line about each: presets, sources, operators, encoders, objectives, cache."""
     from pipelines.operators import OPERATORS
     from pipelines.sources import SOURCES
     from raytrain.encoders import ENCODERS
@@ -175,9 +284,26 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
         "encoders": first_lines(ENCODERS),
         "objectives": first_lines(OBJECTIVES),
     }
+    if kind == "cache":
+        return {"cache": _cached()}
     if kind and kind not in all_kinds:
-        raise ConfigError(f"unknown kind {kind!r}; known: {', '.join(all_kinds)}")
+        raise ConfigError(f"unknown kind {kind!r}; known: {', '.join(all_kinds)}, cache")
     return {kind: all_kinds[kind]} if kind else all_kinds
+
+
+def _cached() -> dict[str, str]:
+    """Return a line about each entry of the encoder cache, the most recently used first."""
+    from raytrain.training.cache import EncoderCache
+
+    cache = EncoderCache.open(CacheConfig())
+    if cache is None:
+        return {"off": "switched off by RAYTRAIN_CACHE=off"}
+    lines = {
+        row["key"]: f"{row['name']}: {row['operator']}, {row['objective']}, seed {row['seed']}, "
+        f"{'/'.join(map(str, row['steps'])) or 'no'} steps, {row['mib']:.1f} MiB, used {row['used']}"
+        for row in cache.listing()
+    }
+    return lines or {"empty": str(cache.folder)}
 
 
 def preset_title(name: str) -> str:
@@ -188,12 +314,21 @@ def preset_title(name: str) -> str:
     return first.removeprefix("# ")
 
 
-def bench(name: str, *, device: str = "cpu", repeats: int = 5) -> list[dict[str, Any]]:
-    """Measure one of BENCHES; each row has name, value, unit, what it is held against, ratio and bound."""
+def bench(name: str, *, device: str = "cpu", repeats: int = 5, out: str = "") -> list[dict[str, Any]]:
+    """Measure one of BENCHES; each row has name, value, unit, what it is held against, ratio and bound.
+
+    `out`: folder of the plot, of a bench that draws one.
+
+    Raises:
+        ConfigError: an unknown bench, or `out` for one that draws no plot.
+    """
     if name not in BENCHES:
         raise ConfigError(f"unknown bench {name!r}; known: {', '.join(BENCHES)}")
     module = importlib.import_module(f"raytrain.bench.{name}")
-    rows: list[dict[str, Any]] = module.run(device=device, repeats=repeats)
+    if out and "out" not in signature(module.run).parameters:
+        raise ConfigError(f"bench {name} draws no plot; leave --out away")
+    place = {"out": out} if out else {}
+    rows: list[dict[str, Any]] = module.run(device=device, repeats=repeats, **place)
     return rows
 
 

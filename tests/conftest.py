@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAYTRAIN_CACHE"] = "off"  # tests train; those of the cache name a folder of their own
 
 
 @pytest.fixture
@@ -34,6 +35,7 @@ def run_values(**changes: Any) -> dict[str, Any]:
             "lbp": {"operator": "lbp", "encoder": encoder, "augmentation": augmentation},
         },
         "probe": {"enabled": False},
+        "report": False,
     }
     for key, value in changes.items():
         section, _, name = key.partition("__")

@@ -8,6 +8,10 @@ from collections.abc import Callable
 
 from raytrain.cli.bench import bench, list_
 from raytrain.cli.data import inspect, prepare
+from raytrain.cli.export import export
+from raytrain.cli.replay import replay
+from raytrain.cli.report import compare, report
+from raytrain.cli.reproduce import reproduce
 from raytrain.cli.runs import probe, represent
 from raytrain.cli.train import demo, train
 from raytrain.errors import ConfigError, RaytrainError, StorageError, did_you_mean
@@ -20,8 +24,13 @@ USAGE = """usage: raytrain VERB ...
   inspect [PRESET]    counts, sizes, bad files; a contact sheet of what each operator makes
   represent RUN       write a run's features again
   probe RUN           probe a run's features again
-  bench NAME          measure: clapp, operators, stream
-  list [KIND]         presets, sources, operators, encoders, objectives
+  export RUN          trained encoders for other programs (safetensors, torch.export, ONNX), compared with it
+  replay RUN          one training step again, bit by bit: its batch, views, losses, what is not finite
+  report RUN          one page with all results that works offline, and its figures
+  compare RUN RUN     what two runs or folders of seeds differ by: settings, then paired differences
+  reproduce TABLE     table1, table2 or figure2 of the decomposed-encoder paper, measured beside the paper's
+  bench NAME          measure: clapp, locality, operators, stream, subsets
+  list [KIND]         presets, sources, operators, encoders, objectives; cache: what was trained before
   demo                the main job on generated images
 
 `raytrain VERB --help` shows every setting. Exit codes: 0 done, 2 wrong call or setting, 3 data, 4 diverged,
@@ -33,6 +42,11 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "inspect": inspect,
     "represent": represent,
     "probe": probe,
+    "export": export,
+    "replay": replay,
+    "report": report,
+    "compare": compare,
+    "reproduce": reproduce,
     "bench": bench,
     "list": list_,
     "demo": demo,

@@ -15,6 +15,8 @@ class BenchCommand:
     name: Annotated[str, tyro.conf.Positional]
     device: str = "cpu"
     repeats: int = 5
+    out: str = ""
+    """folder for the plot of `bench locality`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +28,10 @@ class ListCommand:
 
 def bench(arguments: list[str]) -> int:
     """Run the verb `bench`."""
-    command = parse("bench", BenchCommand, arguments, None, known={"device", "repeats"})
+    command = parse("bench", BenchCommand, arguments, None, known={"device", "repeats", "out"})
     from raytrain import api
 
-    for row in api.bench(command.name, device=command.device, repeats=command.repeats):
+    for row in api.bench(command.name, device=command.device, repeats=command.repeats, out=command.out):
         ratio = "" if row.get("ratio") is None else f"{row['ratio']:.3g} x {row.get('against', '')}"
         bound = "" if row.get("bound") is None else f"bound {row['bound']}"
         print(f"{row['name']:<44} {row['value']:>12.5g} {row['unit']:<14} {ratio}  {bound}".rstrip())

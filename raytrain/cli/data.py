@@ -22,10 +22,12 @@ class PrepareCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand:
-    """Show counts, sizes and bad files; with --sheet also what each operator makes of some samples."""
+    """Show counts, sizes, bad files; --sheet: what each operator makes; --shortcut: what its light tells."""
 
     sheet: str = ""
     """PNG to draw: rows are samples, columns operators"""
+    shortcut: bool = False
+    """how far mean and deviation of a patch alone solve the task behind each operator: a hint, no labels"""
     data: DataConfig = field(default_factory=DataConfig)
 
 
@@ -56,7 +58,8 @@ def inspect(arguments: list[str]) -> int:
     from raytrain import api
 
     config = dataclasses.replace(base, data=command.data)
-    print(api.inspect(config, sheet=Path(command.sheet) if command.sheet else None))
+    sheet = Path(command.sheet) if command.sheet else None
+    print(api.inspect(config, sheet=sheet, shortcut=command.shortcut))
     if command.sheet:
         print(f"contact sheet: {command.sheet}")
     return 0

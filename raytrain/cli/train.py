@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -48,12 +49,19 @@ def _run_training(config: RunConfig, seeds: int) -> int:
         run = api.train(config, console=console)
         print(results_text(run.summary))
         print(f"results: {run.folder / 'summary.json'}")
+        _say_report(run.folder)
         return 0
     runs = api.train_seeds(config, seeds, console=console)
     if config.probe.enabled:
         print(seeds_text(seeds_table([run.summary for run in runs])))
         print(f"results: {runs[0].folder.parent / 'seeds.json'}")
+        _say_report(runs[0].folder.parent)
     return 0
+
+
+def _say_report(folder: Path) -> None:
+    if (folder / "report.html").exists():
+        print(f"report: {folder / 'report.html'}")
 
 
 def demo(arguments: list[str]) -> int:

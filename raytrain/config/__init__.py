@@ -3,12 +3,20 @@
 Each file owns the settings of one room; `run.py` joins them, `loader.py` reads and writes TOML.
 """
 
+from raytrain.config.cache import CacheConfig
 from raytrain.config.cuts import PatchesConfig
 from raytrain.config.data import DataConfig, ShapesConfig
 from raytrain.config.encoders import EncoderConfig, Vgg6Config
-from raytrain.config.loader import from_mapping, load_preset, load_toml, preset_names, to_toml
-from raytrain.config.objectives import ClappConfig, HingeCpcConfig, ObjectiveConfig, SupervisedConfig
+from raytrain.config.loader import from_mapping, load_preset, load_toml, preset_names, settings_of, to_toml
+from raytrain.config.objectives import (
+    ClappConfig,
+    HingeCpcConfig,
+    InfonceConfig,
+    ObjectiveConfig,
+    SupervisedConfig,
+)
 from raytrain.config.operators import DtcwtConfig, IdentityConfig, LbpConfig, OperatorConfig, RgConfig
+from raytrain.config.probe import ClassifierProbeConfig
 from raytrain.config.run import (
     AugmentationConfig,
     OptimizerConfig,
@@ -20,12 +28,15 @@ from raytrain.config.run import (
 
 __all__ = [
     "AugmentationConfig",
+    "CacheConfig",
     "ClappConfig",
+    "ClassifierProbeConfig",
     "DataConfig",
     "DtcwtConfig",
     "EncoderConfig",
     "HingeCpcConfig",
     "IdentityConfig",
+    "InfonceConfig",
     "LbpConfig",
     "ObjectiveConfig",
     "OperatorConfig",
@@ -43,5 +54,6 @@ __all__ = [
     "load_preset",
     "load_toml",
     "preset_names",
+    "settings_of",
     "to_toml",
 ]

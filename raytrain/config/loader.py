@@ -55,6 +55,11 @@ def from_mapping(values: dict[str, Any], *, where: str = "settings") -> RunConfi
     return config
 
 
+def settings_of(kind: Any, values: Any, *, where: str, path: str) -> Any:
+    """Build one part of the settings, e.g. an `OperatorConfig`, from plain values, as strictly."""
+    return _convert(kind, values, where, path)
+
+
 def _convert(kind: Any, value: Any, where: str, path: str) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _convert_dataclass(kind, value, where, path)

@@ -14,10 +14,12 @@ from pipelines.sources import open_manifest
 from raytrain.config import RunConfig, to_toml
 from raytrain.training.cluster import Needs
 from raytrain.training.loop import memory_mib
-from raytrain.training.run import check_data, probe_rows
+from raytrain.training.measure import probe_rows
+from raytrain.training.run import check_data
 from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
+BYTES_PER_PARAMETER = 16  # weight, gradient, and the two of Adam
 
 
 def describe_run(config: RunConfig) -> str:
@@ -65,10 +67,12 @@ def _describe_pathway(setup: RunSetup, name: str, batch: ImageBatch, device: Any
         pathway.check()
         times.append(time.perf_counter() - started)
     features = pathway.represent(batch.images[:2])
+    # What is resident grows by less where another pathway's memory is taken over.
+    held = pathway.parameters_count * BYTES_PER_PARAMETER // 2**20
     text = (
         f"pathway {name}: patches {list(views.shape)} (rows, images, columns, channels, px, px), "
         f"{pathway.parameters_count:,} parameters, features {list(features.shape[1:])} a sample, "
-        f"about {max(0, memory_mib(device) - before)} MiB and {times[-1]:.3f} s a step"
+        f"about {max(held, memory_mib(device) - before)} MiB and {times[-1]:.3f} s a step"
     )
     return text, times[-1]
 

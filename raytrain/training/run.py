@@ -2,41 +2,31 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
 
 from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
 from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
-from raytrain.errors import ConfigError, DataError, Interrupted, RaytrainError
-from raytrain.evaluation.features import open_features
-from raytrain.evaluation.probe import ProbeRequest, run_probes
-from raytrain.evaluation.represent import (
-    VALID,
-    FeatureSink,
-    RepresentRequest,
-    evaluation_source,
-    represent_inline,
-)
+from raytrain.errors import ConfigError, Interrupted, RaytrainError
+from raytrain.evaluation.shortcut import shortcut_scores
+from raytrain.training.cache import EncoderCache, Loaded, check_folder
 from raytrain.training.ledger import explain
-from raytrain.training.recorder import Recorder
+from raytrain.training.measure import probe
+from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
+from raytrain.training.represent import represent
 from raytrain.training.run_folder import (
-    QUARANTINE,
     STANDARDISERS,
     SUMMARY,
     open_run_folder,
     settle,
     write_atomic,
 )
-from raytrain.training.setup import RunSetup, build_pathway, choose_device, estimate_standardisers
+from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 from raytrain.training.signals import StopSignal
 
 
@@ -83,7 +73,7 @@ def prepare_setup(config: RunConfig, folder: Path, manifest: Manifest) -> RunSet
 
 
 def check_data(config: RunConfig, manifest: Manifest) -> None:
-    """Raise ConfigError where the data set is too small for the settings."""
+    """Raise ConfigError where the data set is too small for the settings, or lacks the labels they need."""
     num_samples = len(manifest.indices("pretrain"))
     if num_samples < 2:
         raise ConfigError(f"the pretrain split has {num_samples} sample(s); training needs two or more")
@@ -101,10 +91,19 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
     supervised = any(pathway.objective.name == "supervised" for pathway in config.pathways.values())
     if len(manifest.classes) == 1 and (supervised or config.probe.enabled):
         raise ConfigError("the data set has one class; a probe or supervised objective needs two or more")
+    for split in ("probe_train", "test") if config.probe.enabled else ():
+        if not len(manifest.indices(split)):
+            raise ConfigError(
+                f"the {split} split has no labelled samples, which a probe needs; name a labelled root by "
+                f"data.splits.{split}, or set probe.enabled = false to train only"
+            )
 
 
-def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, Any]:
+def run(config: RunConfig, watch: Callable[[RunSetup], Watcher], *, probes: bool = True) -> dict[str, Any]:
     """Train, represent and probe; return the summary that is also written to the run folder.
+
+    Args:
+        probes: False ends with the features; who compares several runs fits them together.
 
     Raises:
         Interrupted: after checkpoints, when stopped by a signal.
@@ -113,11 +112,15 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, An
     clock = _Clock()
     manifest = open_manifest(config.data)
     check_data(config, manifest)
+    check_folder(config.cache)
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:
         settle(folder, config, manifest.hash)
         setup = prepare_setup(config, folder, manifest)
+        cache = EncoderCache.open(config.cache)
+        loaded = load_cached(setup, cache)
+        trains = not all(setup.done(name) for name in config.pathways)
         cluster = None
-        if config.training.executor == "ray":
+        if config.training.executor == "ray" and trains:
             from raytrain.training.cluster import connect
 
             cluster = stack.enter_context(connect(config))
@@ -126,11 +129,14 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, An
         startup_s = time.monotonic() - clock.began
         watcher = watch(setup)
         stack.callback(watcher.close)
+        for found in loaded.values():
+            watcher.say(found.text)
         with clock.measure("train_s"):
-            outcomes, counts = _train(setup, watcher, stop)
+            outcomes, counts = _train(setup, watcher, stop) if trains else ([], counts_so_far(folder))
         startup_s += watcher.first_step_s or 0.0
         _explain(watcher, outcomes)
-        summary = _summary(setup, outcomes, counts, watcher)
+        summary = _summary(setup, outcomes, counts, loaded)
+        store_cached(setup, cache, summary)
         if any(outcome["stopped"] for outcome in outcomes):
             _write(folder, {**summary, "status": "stopped", "timing": clock.timing(startup_s)})
             raise Interrupted(
@@ -139,10 +145,13 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher]) -> dict[str, An
         if config.probe.enabled:
             stop.end_at_once("stopped after training, before the probes; the same command goes on from there")
             with clock.measure("probe_s"):
-                represent(setup, through_ray=cluster is not None)
-                summary |= probe(setup)
+                represent(setup, through_ray=cluster is not None, cache=cache)
+                if probes:
+                    summary |= probe(setup)
+                if probes and config.probe.shortcut:
+                    summary["shortcut"] = shortcut_scores(config, manifest)
         clock.marks.setdefault("probe_s", 0.0)
-        summary |= {"status": "done", "timing": clock.timing(startup_s)}
+        summary |= {"status": "done" if probes else "trained", "timing": clock.timing(startup_s)}
         _write(folder, summary)
         return summary
 
@@ -188,12 +197,15 @@ def _explain(watcher: Watcher, outcomes: list[dict[str, Any]]) -> None:
 
 
 def _summary(
-    setup: RunSetup, outcomes: list[dict[str, Any]], counts: dict[str, Any], watcher: Watcher
+    setup: RunSetup, outcomes: list[dict[str, Any]], counts: dict[str, Any], loaded: dict[str, Loaded]
 ) -> dict[str, Any]:
-    former = _former_pathways(setup.folder)
+    former = _former_pathways(setup.folder) | {name: cached.outcome for name, cached in loaded.items()}
     found = {outcome["name"]: outcome for outcome in outcomes}
     pathways = []
     for name, pathway in setup.config.pathways.items():
+        cached = loaded.get(name)
+        if cached and not cached.goes_on:
+            found.pop(name, None)
         outcome = found.get(name) or _current(setup, former.get(name)) or _from_checkpoint(setup, name)
         pathways.append(
             {
@@ -205,6 +217,7 @@ def _summary(
                     key: outcome[key]
                     for key in ("epochs", "steps", "samples_per_s", "waits", "weights_sha256")
                 },
+                "cached_steps": cached.step if cached else outcome.get("cached_steps", 0),
                 "restarts": max(0, counts.get("starts", {}).get(name, 1) - 1),
             }
         )
@@ -222,8 +235,27 @@ def _summary(
             "left_out_per_epoch": setup.num_samples % setup.config.training.batch_size,
         },
         "pathways": pathways,
+        **health_so_far(setup.folder),
         "probes": [],
     }
+
+
+def load_cached(setup: RunSetup, cache: EncoderCache | None) -> dict[str, Loaded]:
+    """Put pathways that were trained before, wholly or for a shorter time, into the run folder."""
+    if cache is None:
+        return {}
+    found = {name: cache.load(setup, name) for name in setup.config.pathways}
+    return {name: one for name, one in found.items() if one}
+
+
+def store_cached(setup: RunSetup, cache: EncoderCache | None, summary: dict[str, Any]) -> None:
+    """Keep the pathways that are trained to the end; a full disk is said, not fatal."""
+    for pathway in summary["pathways"] if cache else []:
+        assert cache is not None
+        try:
+            cache.store(setup, pathway["name"], pathway)
+        except OSError as error:
+            write_note(setup.folder, f"encoder cache {cache.folder}: not written: {error}")
 
 
 def _former_pathways(folder: Path) -> dict[str, dict[str, Any]]:
@@ -263,116 +295,3 @@ def _mark_running(folder: Path) -> None:
 
 def _write(folder: Path, summary: dict[str, Any]) -> None:
     write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
-
-
-def probe_rows(manifest: Manifest) -> dict[str, Any]:
-    """Return the manifest rows of the labelled splits in feature-file order, and each split's places."""
-    splits = {name: manifest.indices(name) for name in ("probe_train", "select", "test")}
-    rows = np.unique(np.concatenate(list(splits.values())))
-    return {"rows": rows, **{name: np.searchsorted(rows, indices) for name, indices in splits.items()}}
-
-
-def represent(setup: RunSetup, *, through_ray: bool) -> None:
-    """Write the features of all pathways, controls and floors in one pass."""
-    config, manifest = setup.config, setup.manifest
-    assert manifest is not None
-    rows = probe_rows(manifest)["rows"]
-    if len(rows) == 0:
-        raise DataError("no labelled samples to represent; set probe.enabled = false to train only")
-    device = choose_device(config)
-    request = RepresentRequest(
-        config=config,
-        checkpoints={name: str(setup.checkpoints(name)) for name in config.pathways},
-        build=partial(_build, config, setup.num_classes, setup.standardisers),
-        device=str(device),
-    )
-    source = evaluation_source(config, manifest, rows)
-    pretrain = evaluation_source(config, manifest, manifest.indices("pretrain"))
-    sink = FeatureSink(setup.folder / "features", len(rows), config)
-    try:
-        if through_ray:
-            _represent_through_ray(request, source, pretrain, sink)
-        else:
-            represent_inline(request, source, pretrain, sink)
-        reasons = {manifest.keys[rows[place]]: why for place, why in sink.reasons.items()}
-        _quarantine(setup, reasons, len(rows))
-        sink.close({"steps": {name: _steps_done(setup, name) for name in config.pathways}})
-    except BaseException:
-        sink.discard()
-        raise
-
-
-def _steps_done(setup: RunSetup, name: str) -> int:
-    found = latest_step(setup.checkpoints(name))
-    return found[1] if found else 0
-
-
-def _quarantine(setup: RunSetup, reasons: dict[str, str], num_samples: int) -> None:
-    """Name samples that could not be represented in quarantine.jsonl; DataError over the budget."""
-    path = setup.folder / QUARANTINE
-    known = {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
-    with path.open("a") as file:
-        for key in sorted(reasons.keys() - known):
-            file.write(json.dumps({"key": key, "reason": reasons[key]}) + "\n")
-    if len(reasons) > setup.config.data.quarantine_budget * num_samples:
-        raise DataError(
-            f"{len(reasons)} of {num_samples} labelled samples could not be decoded, more than "
-            f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; see {path}"
-        )
-
-
-def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], name: str, device: Any) -> Any:
-    return build_pathway(config, name, num_classes, standardisers[name], device)
-
-
-def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any, sink: FeatureSink) -> None:
-    from ray.exceptions import RayError
-
-    from pipelines.broadcast import describe, raise_described
-    from raytrain.evaluation.represent_ray import represent_through_ray
-    from raytrain.training.cluster import cluster_resources
-
-    resources = cluster_resources()
-    gpus = int(resources.get("GPU", 0)) if request.device == "cuda" else 0
-    # Logical CPUs may outnumber the machine's; an actor holds all encoders, so more would only take memory.
-    cpus = min(int(resources.get("CPU", 1)) - 1, os.cpu_count() or 1)
-    try:
-        represent_through_ray(
-            request,
-            source,
-            pretrain,
-            sink,
-            num_actors=max(1, gpus or cpus),
-            num_gpus=1.0 if gpus else 0.0,
-        )
-    except RayError as error:
-        raise_described(describe(error))
-
-
-def probe(setup: RunSetup) -> dict[str, Any]:
-    """Probe the features file; return summary.json's `probes` and `floors`."""
-    config, manifest = setup.config, setup.manifest
-    assert manifest is not None
-    splits = probe_rows(manifest)
-    folder = setup.folder / "features"
-    valid = np.load(folder / VALID)
-    steps = open_features(folder, next(iter(config.pathways))).meta["steps"]
-    operators = dict.fromkeys(
-        p.operator.name for p in config.pathways.values() if p.operator.name != "identity"
-    )
-    entries = run_probes(
-        ProbeRequest(
-            folder=folder,
-            pathways=list(config.pathways),
-            labels=manifest.labels[splits["rows"]],
-            groups=manifest.group_ids[splits["rows"]],
-            train_rows=splits["probe_train"][valid[splits["probe_train"]]],
-            test_rows=splits["test"][valid[splits["test"]]],
-            epoch=min(done // setup.plan(name).steps_per_epoch for name, done in steps.items()),
-            seed=config.seed,
-            mode=config.probe.features,
-            num_bootstrap=config.probe.num_bootstrap,
-            floors=["pixels", *operators],
-        )
-    )
-    return {"probes": entries}

@@ -12,17 +12,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from raytrain.config import RunConfig, load_toml, to_toml
+from raytrain.config import ClassifierProbeConfig, ProbeConfig, RunConfig, load_toml, to_toml
 from raytrain.errors import ConfigError, DataError, StorageError
 
 CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
 METRICS, QUARANTINE = "metrics.jsonl", "quarantine.jsonl"
+PREDICTIONS = "predictions.npz"
 COUNTERS, STANDARDISERS = "counters.json", "standardisers.json"
 PACKAGES = ("raytrain", "torch", "ray", "numpy", "pyarrow", "pillow", "pytorch_wavelets")
 # What may differ when a run goes on: how it is run, not what it computes.
 FREE = {
     "preset",
     "out",
+    "report",
     "training.epochs",
     "training.executor",
     "training.max_restarts",
@@ -31,7 +33,10 @@ FREE = {
 FREE |= {"training.checkpoint_every", "training.keep_checkpoints", "training.cpus_per_worker"}
 FREE |= {"training.gpus_per_worker", "data.root", "data.cache", "data.cache_gib", "data.chunk_mib"}
 FREE |= {"data.window_mib", "data.decode_tasks", "data.read_timeout_s", "data.read_retries", "data.lease_s"}
-FREE |= {"data.quarantine_budget", "data.lanes"}
+FREE |= {f"data.splits.{name}" for name in ("pretrain", "probe_train", "select", "test")}
+FREE |= {f"probe.{field.name}" for field in dataclasses.fields(ProbeConfig)}
+FREE |= {f"probe.classifier.{field.name}" for field in dataclasses.fields(ClassifierProbeConfig)}
+FREE |= {"data.quarantine_budget", "data.lanes", "cache.enabled", "cache.folder", "cache.max_gib"}
 
 
 @contextmanager
@@ -117,7 +122,7 @@ def _has_steps(folder: Path) -> bool:
 
 def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:
     """Return (setting, former value, value now) of all settings that differ."""
-    first, second = (_flatten(dataclasses.asdict(config)) for config in (former, now))
+    first, second = (flatten(dataclasses.asdict(config)) for config in (former, now))
     return [
         (key, first.get(key), second.get(key))
         for key in sorted(first.keys() | second.keys())
@@ -125,11 +130,12 @@ def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]
     ]
 
 
-def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+def flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return a nested table as one level, dots between the names."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         full = f"{path}.{key}" if path else key
-        flat |= _flatten(value, full) if isinstance(value, dict) else {full: value}
+        flat |= flatten(value, full) if isinstance(value, dict) else {full: value}
     return flat
 
 

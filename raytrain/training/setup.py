@@ -124,6 +124,18 @@ class RunSetup:
         found = latest_step(self.checkpoints(name))
         return Cursor(*divmod(found[1], self.plan(name).steps_per_epoch)) if found else Cursor()
 
+    @property
+    def cold_cache(self) -> str:
+        """What is to be said where a run goes on without the samples that its memory held, else ''."""
+        if self.config.data.cache != "memory" or all(
+            self.cursor(n) == Cursor() for n in self.config.pathways
+        ):
+            return ""
+        return (
+            "data.cache = memory starts cold: what was decoded before the stop is decoded again in every "
+            "epoch that is left; data.cache = disk would have kept it"
+        )
+
     def done(self, name: str) -> bool:
         """Return whether a pathway has a checkpoint of its last step."""
         found = latest_step(self.checkpoints(name))

@@ -1,9 +1,11 @@
 import errno
+import io
 import json
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ SMALL = [
     "--data.canvas-px=64",
     "--training.batch-size=8",
     "--executor=inline",
+    "--report=False",
 ]
 DEMO = ["train", "shapes-demo", *SMALL]
 
@@ -75,6 +78,13 @@ def other_things(name: str) -> None:
     (Path(name) / "letter.txt").write_text("x")
 
 
+def leaving(name: str) -> None:
+    """An archive with a member that would lie outside."""
+    with tarfile.open(name, "w") as archive:
+        for member in ("a/1.png", "../evil.png"):
+            archive.addfile(tarfile.TarInfo(member), io.BytesIO())
+
+
 def nothing() -> None:
     pass
 
@@ -93,8 +103,8 @@ FOLDER = ["train", "gtsrb-ci", "--data.source=folder", "--executor=inline", "--d
 TOML = ["train", "--config", "my.toml"]
 WRONG = {
     "unknown verb": Wrong(["trian"], 2, "unknown verb 'trian'; did you mean 'train'?"),
-    "unknown verb, nothing near": Wrong(["zzz"], 2, "unknown verb 'zzz'; known: bench, demo, "),
-    "no preset": Wrong(["train"], 2, "train what? name a preset (gtsrb-ci, gtsrb-small, shapes-demo"),
+    "unknown verb, nothing near": Wrong(["zzz"], 2, "unknown verb 'zzz'; known: bench, compare, demo, "),
+    "no preset": Wrong(["train"], 2, "train what? name a preset (codebrim-paper, gtsrb-ci, gtsrb-paper, "),
     "flags only": Wrong(["train", "--out", "run"], 2, "train what?"),
     "unknown preset": Wrong(["train", "gtsrb-smal"], 2, "unknown preset 'gtsrb-smal'; did you mean 'gtsrb-s"),
     "preset and config": Wrong(
@@ -222,7 +232,67 @@ WRONG = {
         ["prepare", "--out=x", "--shard=uint8"], 2, "unknown setting --shard; did you mean 'shards'?"
     ),
     "inspect nothing": Wrong(["inspect"], 2, "data.root is not set"),
-    "unknown bench": Wrong(["bench", "speed"], 2, "unknown bench 'speed'; known: clapp, operators, stream"),
+    "unknown bench": Wrong(
+        ["bench", "speed"], 2, "unknown bench 'speed'; known: clapp, locality, operators, stream"
+    ),
+    "reproduce nothing": Wrong(["reproduce"], 2, "reproduce what? name one of table1, table2, figure2"),
+    "reproduce an unknown table": Wrong(
+        ["reproduce", "table3", "--data.source=shapes"], 2, "unknown table or figure 'table3'; did you mean"
+    ),
+    "reproduce with an unknown preset": Wrong(
+        ["reproduce", "table1", "--preset=gtsrb-papre"],
+        2,
+        "unknown preset 'gtsrb-papre'; did you mean 'gtsrb-p",
+    ),
+    "reproduce no seed": Wrong(
+        ["reproduce", "table1", "--data.source=shapes", "--seeds=0", "--executor=inline"], 2, "--seeds is 0"
+    ),
+    "reproduce on nothing": Wrong(
+        ["reproduce", "table1", "--executor=inline"], 2, "data.root is not set; name the folder"
+    ),
+    "report of no run": Wrong(["report", "nowhere"], 2, "nowhere: not a run folder"),
+    "report of an untrained run": Wrong(["report", "run"], 2, "run", lambda: run_folder("run")),
+    "compare with no run": Wrong(
+        ["compare", "nowhere", "run"], 2, "nowhere: not a run folder", lambda: run_folder("run")
+    ),
+    "compare one": Wrong(["compare", "run"], 2, "", lambda: run_folder("run")),
+    "export no run": Wrong(["export", "nowhere"], 2, "nowhere: not a run folder"),
+    "export an untrained run": Wrong(
+        ["export", "run"], 2, "the run has not begun", lambda: run_folder("run")
+    ),
+    "replay no run": Wrong(["replay", "nowhere", "--pathway=a", "--step=1"], 2, "nowhere: not a run folder"),
+    "replay an untrained run": Wrong(
+        ["replay", "run", "--pathway=lbp", "--step=1"],
+        2,
+        "run: the run has not begun (no standardisers.json, env.json); train it",
+        lambda: run_folder("run"),
+    ),
+    "probe with an unknown protocol": Wrong(
+        [*DEMO, "--probe.protocols=rigde"], 2, "unknown protocol 'rigde'; did you mean 'ridge'?"
+    ),
+    "no labels to probe on": Wrong(
+        [*FOLDER, "data", "--data.source=flat"],
+        2,
+        "probe.enabled = false to train only",
+        lambda: images("data", 1, 40),
+    ),
+    "list names missing files": Wrong(
+        [*FOLDER[:2], "--data.source=csv", "--executor=inline", "--data.root=my.csv"],
+        3,
+        "a.png",
+        settings("my.csv", "path,label\na.png,x\nb.png,y\n"),
+    ),
+    "binary files missing": Wrong(
+        [*FOLDER[:2], "--data.source=cifar10", "--executor=inline", "--data.root=data"],
+        3,
+        "5 of 6 batches are missing: data_batch_2.bin",
+        lambda: (Path("data").mkdir(), Path("data/data_batch_1.bin").write_bytes(bytes(3072))),
+    ),
+    "archive with a path out of it": Wrong([*FOLDER, "a.tar"], 3, "../evil.png", lambda: leaving("a.tar")),
+    "archive that is none": Wrong([*FOLDER, "a.zip"], 3, "a.zip", settings("a.zip", "no zip")),
+    "compressed tar": Wrong(
+        [*FOLDER, "a.tar.gz"], 2, "raytrain prepare", settings("a.tar.gz", b"\x1f\x8b\x08")
+    ),
     "unknown kind": Wrong(["list", "preset"], 2, "unknown kind 'preset'; known: presets, sources, operators"),
 }
 

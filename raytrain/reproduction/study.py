@@ -1,0 +1,263 @@
+"""Carry out a table: train its grid or take it from the cache, fit all representations, write the result."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.manifest import Manifest
+from pipelines.sources import open_manifest
+from raytrain.config import RunConfig
+from raytrain.errors import ConfigError
+from raytrain.evaluation.factor import GramPair
+from raytrain.evaluation.features import open_features
+from raytrain.evaluation.gram import join, train_test_gram
+from raytrain.evaluation.ridge import fit_ridge
+from raytrain.reproduction.figure import draw_figure2
+from raytrain.reproduction.grid import OURS, GridRun, Study, find_study, grid_runs
+from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Comparison, claims
+from raytrain.reproduction.paper import paper_cells
+from raytrain.reproduction.table import differences_from_paper, table_text
+from raytrain.training.measure import probe_rows
+from raytrain.training.run_folder import write_atomic
+
+PROTOCOL = (
+    "ridge classifier with intercept on frozen features, strength by leave-one-group-out accuracy on the "
+    "training groups, tested once; control: the same with the initial weights; mean over seeds; "
+    "95 % intervals from resamples of the test groups, the same draw for every figure"
+)
+FLOOR = "floor.pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The fits that share one set of Gram matrices; small enough to be sent to a process."""
+
+    objective: str
+    """or "control" """
+    folders: tuple[str, ...]
+    """features folders; several only for the multi-encoder"""
+    seed: int
+    names: tuple[str, ...]
+    """feature files in each folder"""
+    joins: dict[str, tuple[str, ...]]
+    """representation -> the names it concatenates"""
+    mode: Any
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def reproduce(
+    name: str,
+    template: RunConfig,
+    *,
+    num_seeds: int,
+    out: Path,
+    train: Callable[[RunConfig], dict[str, Any]],
+    say: Callable[[str], None],
+    processes: int = 2,
+) -> dict[str, Any]:
+    """Return the result of a table, also written to `out/<name>.json`.
+
+    Args:
+        template: its first pathway gives encoder, cut and optimiser; its data and training hold for all.
+        train: trains one run as far as its features, and returns its summary.
+        processes: fits at a time.
+
+    Raises:
+        RaytrainError: what `train` raises; ConfigError for data that the table cannot be made of.
+    """
+    study = find_study(name)
+    manifest = open_manifest(template.data)
+    runs = list(grid_runs(study, template, num_seeds=num_seeds, out=out))
+    trained = cached = 0
+    for number, run in enumerate(runs):
+        say(f"{name}: run {number + 1} of {len(runs)}: {run.objective}, seed {run.seed}: {run.config.out}")
+        summary = train(run.config)
+        from_cache = [p["cached_steps"] >= p["steps"] for p in summary["pathways"]]
+        cached, trained = cached + sum(from_cache), trained + len(from_cache) - sum(from_cache)
+    if study.one_seed:
+        say(f"{name}: drawing")
+        files = draw_figure2(
+            Path(_features(runs[0])), manifest, mode=template.probe.features, seed=template.seed, out=out
+        )
+        return {"name": name, "title": study.title, "rows": [], "trainings": trained, "cached": cached} | {
+            "files": [str(file) for file in files]
+        }
+    say(f"{name}: fitting")
+    answers, floor = _fit_all(study, runs, manifest, template, processes)
+    comparison = Comparison(answers, num_resamples=template.probe.num_bootstrap, seed=template.seed)
+    files = [out / f"{name}.json", out / f"{name}.txt"]
+    result = {
+        "name": name,
+        "title": study.title,
+        "rows": list(_rows(study, comparison)),
+        "claims": claims(comparison),
+        "floor": floor(comparison),
+        "seeds": sorted({run.seed for run in runs}),
+        "data": _describe(manifest, template),
+        "protocol": f"{template.probe.features} features, {PROTOCOL}",
+        "differs": differences_from_paper(template, num_images=len(manifest.indices("pretrain"))),
+        "trainings": trained,
+        "cached": cached,
+        "paper": paper_cells(name, num_classes=len(manifest.classes)),
+        "files": [str(file) for file in files],
+    }
+    write_atomic(files[0], json.dumps(result, indent=1))
+    write_atomic(files[1], table_text(result) + "\n")
+    return result
+
+
+def _rows(study: Study, comparison: Comparison) -> Iterator[dict[str, Any]]:
+    known = set(comparison.names)
+    for objective in study.objectives:
+        for representation in (*study.pathways, "ours", "multi_encoder"):
+            if (objective, representation) in known:
+                yield comparison.row(objective, representation)
+
+
+def _describe(manifest: Manifest, template: RunConfig) -> dict[str, Any]:
+    test = manifest.indices("test")
+    return {
+        "root": template.data.root or template.data.source,
+        "manifest_hash": manifest.hash,
+        "classes": len(manifest.classes),
+        "pretrain": len(manifest.indices("pretrain")),
+        "probe_train": len(manifest.indices("probe_train")),
+        "test": len(test),
+        "test_groups": len(np.unique(manifest.group_ids[test])),
+    }
+
+
+def _fit_all(
+    study: Study, runs: Sequence[GridRun], manifest: Manifest, template: RunConfig, processes: int
+) -> tuple[Answers, Callable[[Comparison], dict[str, Any]]]:
+    """Return the answers of every representation of every run, of the controls and of the pixels."""
+    tasks = list(_tasks(study, runs, manifest, template))
+    truth, groups = tasks[0].labels[tasks[0].test], tasks[0].groups[tasks[0].test]
+    answers = Answers(groups=groups)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for task, found in zip(tasks, pool.map(fit, tasks), strict=True):
+            for representation, predictions in found.items():
+                answers.add((task.objective, representation), task.seed, predictions == truth)
+
+    def floor(comparison: Comparison) -> dict[str, Any]:
+        value = comparison.sum([(CONTROL, "pixels")])
+        return {"accuracy": value.estimate, "interval": [value.low, value.high]}
+
+    return answers, floor
+
+
+def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: RunConfig) -> Iterator[Task]:
+    splits = probe_rows(manifest)
+    valid = np.ones(len(splits["rows"]), np.bool_)
+    for run in runs:
+        valid &= np.load(Path(run.config.out) / "features" / "valid.npy")
+    labels = manifest.labels[splits["rows"]]
+    if labels.size == 0 or len(manifest.classes) < 2:
+        raise ConfigError("the table needs labels of two classes or more in the probe_train and test splits")
+    shared: dict[str, Any] = {
+        "mode": template.probe.features,
+        "labels": labels,
+        "groups": manifest.group_ids[splits["rows"]],
+        "train": splits["probe_train"][valid[splits["probe_train"]]],
+        "test": splits["test"][valid[splits["test"]]],
+    }
+    singles: dict[str, tuple[str, ...]] = {name: (name,) for name in study.pathways}
+    joins = singles | ({"ours": OURS} if set(OURS) <= set(study.pathways) else {})
+    first_of: dict[int, GridRun] = {}
+    for run in runs:
+        first_of.setdefault(run.seed, run)
+        yield Task(
+            objective=run.objective,
+            folders=(_features(run),),
+            seed=run.seed,
+            names=study.pathways,
+            joins=joins,
+            **shared,
+        )
+    for seed, run in first_of.items():
+        yield Task(
+            objective=CONTROL,
+            folders=(_features(run),),
+            seed=seed,
+            names=tuple(f"{name}.control" for name in study.pathways),
+            joins={key: tuple(f"{name}.control" for name in names) for key, names in joins.items()},
+            **shared,
+        )
+    yield from _multi_encoder(study, runs, first_of, shared)
+    any_run = _features(runs[0])
+    pixels = {**shared, "mode": "flat"}
+    yield Task(
+        objective=CONTROL,
+        folders=(any_run,),
+        seed=ALL_SEEDS,
+        names=(FLOOR,),
+        joins={"pixels": (FLOOR,)},
+        **pixels,
+    )
+
+
+def _multi_encoder(
+    study: Study, runs: Sequence[GridRun], first_of: dict[int, GridRun], shared: dict[str, Any]
+) -> Iterator[Task]:
+    """Yield the joins of the base encoders of all seeds: they are trained already."""
+    if len(first_of) < 2 or "base" not in study.pathways:
+        return
+    for objective in study.objectives:
+        folders = tuple(_features(run) for run in runs if run.objective == objective)
+        yield Task(
+            objective=objective,
+            folders=folders,
+            seed=ALL_SEEDS,
+            names=("base",),
+            joins={"multi_encoder": ("base",)},
+            **shared,
+        )
+    yield Task(
+        objective=CONTROL,
+        folders=tuple(_features(run) for run in first_of.values()),
+        seed=ALL_SEEDS,
+        names=("base.control",),
+        joins={"multi_encoder": ("base.control",)},
+        **shared,
+    )
+
+
+def _features(run: GridRun) -> str:
+    return str(Path(run.config.out) / "features")
+
+
+def fit(task: Task) -> dict[str, NDArray[np.integer]]:
+    """Return the test predictions of each representation of a task, int[n]."""
+    grams: dict[str, list[GramPair]] = {}
+    for folder in task.folders:
+        for name in task.names:
+            features = open_features(Path(folder), name)
+            grams.setdefault(name, []).append(train_test_gram(features, task.train, task.test, task.mode))
+    labels, groups = task.labels[task.train], task.groups[task.train]
+    num_classes = int(task.labels.max()) + 1
+    return {
+        representation: fit_ridge(
+            join([gram for name in names for gram in grams[name]]), labels, groups, num_classes=num_classes
+        ).predictions
+        for representation, names in task.joins.items()
+    }
+
+
+def plan_text(name: str, template: RunConfig, *, num_seeds: int, out: Path) -> str:
+    """Return what would be trained, for a dry run."""
+    study = find_study(name)
+    runs = list(grid_runs(study, template, num_seeds=num_seeds, out=out))
+    lines = [study.title]
+    lines += [f"  {run.config.out}: {', '.join(run.config.pathways)} under {run.objective}" for run in runs]
+    total = sum(len(run.config.pathways) for run in runs)
+    return "\n".join([*lines, f"{total} trainings in {len(runs)} runs; trained ones come from the cache"])

@@ -1,0 +1,248 @@
+"""The encoder cache: trained pathways and features on disk, found by what they were made of.
+
+A folder an entry, `<key>/`: `entry.json` (what it is), `step-<n>/` (checkpoint), `metrics.jsonl` (the logged
+steps), `outcome-<n>.json` (what the summary says), `features-<key>/` (feature files). Files are hard links to
+those of the run where the file system allows it: nobody writes to them again, they are replaced as a whole.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raytrain.checkpoint import latest_step, load_checkpoint
+from raytrain.config import CacheConfig
+from raytrain.errors import ConfigError
+from raytrain.training.identity import describe_pathway, pathway_key
+from raytrain.training.run_folder import METRICS
+from raytrain.training.setup import RunSetup
+
+VARIABLE = "RAYTRAIN_CACHE"
+ENTRY = "entry.json"
+KEY_CHARACTERS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A pathway that came from the cache."""
+
+    name: str
+    step: int
+    outcome: dict[str, Any]
+    """what the summary of its run said"""
+    goes_on: bool
+    """whether the run trains it further"""
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """One line that says so."""
+        then = "; it goes on from there" if self.goes_on else ""
+        return f"{self.name}: {self.step} steps were trained before, loaded from {self.folder}{then}"
+
+
+class EncoderCache:
+    """Trained pathways by key, within a bound of bytes; several processes may use one folder."""
+
+    def __init__(self, folder: Path, *, max_gib: float) -> None:
+        self.folder, self.max_gib = folder, max_gib
+
+    @classmethod
+    def open(cls, config: CacheConfig) -> "EncoderCache | None":
+        """Return the cache of the settings, or None where it is switched off."""
+        variable = os.environ.get(VARIABLE, "")
+        if not config.enabled or variable == "off":
+            return None
+        folder = config.folder or variable or "~/.cache/raytrain"
+        return cls(Path(folder).expanduser().absolute(), max_gib=config.max_gib)
+
+    def load(self, setup: RunSetup, name: str) -> Loaded | None:
+        """Put the longest training of a pathway that fits into the run folder; None if there is none.
+
+        A longer schedule goes on from a shorter one. Nothing is done where the run itself is as far.
+        """
+        entry = self._entry(pathway_key(setup, name))
+        own = latest_step(setup.checkpoints(name))
+        wanted = setup.config.training.epochs * setup.plan(name).steps_per_epoch
+        for kept in sorted(entry.glob("step-*"), reverse=True):
+            step = int(kept.name.removeprefix("step-"))
+            if step > wanted or (own is not None and step <= own[1]):
+                continue
+            if load_checkpoint(kept) is None:
+                shutil.rmtree(kept, ignore_errors=True)  # damaged: trained again, and kept again
+                continue
+            _link_folder(kept, setup.checkpoints(name) / kept.name)
+            _add_metrics(entry / METRICS, setup.folder / METRICS, run=setup.folder.name, name=name, last=step)
+            os.utime(entry / ENTRY)
+            outcome = _read_json(entry / f"outcome-{step}.json")
+            return Loaded(name=name, step=step, outcome=outcome, goes_on=step < wanted, folder=entry)
+        return None
+
+    def store(self, setup: RunSetup, name: str, outcome: dict[str, Any]) -> None:
+        """Keep a finished pathway's last checkpoint, its logged steps and its outcome."""
+        entry = self._entry(pathway_key(setup, name))
+        found = latest_step(setup.checkpoints(name))
+        if found is None or not setup.done(name):
+            return
+        step_name = f"step-{found[1]:08d}"
+        if (entry / step_name).exists():
+            return
+        entry.mkdir(parents=True, exist_ok=True)
+        _write(entry / ENTRY, json.dumps(describe_pathway(setup, name), indent=1, default=str))
+        _write(entry / f"outcome-{found[1]}.json", json.dumps(outcome))
+        _write(entry / METRICS, "".join(_lines_of(setup.folder / METRICS, name)))
+        _link_folder(setup.checkpoints(name) / step_name, entry / step_name)
+        self.trim()
+
+    def load_features(self, key: str, evaluation: str, folder: Path, names: Iterable[str]) -> bool:
+        """Put feature files that were made before into a folder; return whether all were there."""
+        kept = self._entry(key) / f"features-{evaluation}"
+        files = [kept / f"{name}{ending}" for name in names for ending in (".npy", ".json")]
+        if not files or not all(file.exists() for file in files):
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(files, key=lambda file: file.suffix, reverse=True):  # the description comes last
+            _link(file, folder / file.name)
+        with contextlib.suppress(OSError):
+            os.utime(self._entry(key))
+        return True
+
+    def store_features(self, key: str, evaluation: str, folder: Path, names: Iterable[str]) -> None:
+        """Keep feature files of a folder."""
+        kept = self._entry(key) / f"features-{evaluation}"
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            for ending in (".npy", ".json"):
+                _link(folder / f"{name}{ending}", kept / f"{name}{ending}")
+
+    def listing(self) -> Iterator[dict[str, Any]]:
+        """Yield what is kept, the most recently used first."""
+        for entry in sorted(self._entries(), key=_last_used, reverse=True):
+            described = _read_json(entry / ENTRY)
+            settings = described.get("settings", {})
+            yield {
+                "key": entry.name,
+                "name": described.get("name", "initial weights"),
+                "operator": settings.get("operator.name", "-"),
+                "objective": settings.get("objective.name", "-"),
+                "seed": settings.get("seed", "-"),
+                "steps": sorted(int(kept.name.removeprefix("step-")) for kept in entry.glob("step-*")),
+                "mib": _size(entry) / 2**20,
+                "used": time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_used(entry))),
+            }
+
+    def trim(self) -> None:
+        """Remove what was unused longest until the rest fits."""
+        entries = sorted(self._entries(), key=_last_used)
+        sizes = {entry: _size(entry) for entry in entries}
+        total = sum(sizes.values())
+        for entry in entries[:-1]:  # what was just stored stays, or nothing could ever be kept
+            if total <= self.max_gib * 2**30:
+                return
+            aside = entry.with_name(f".removing-{entry.name}-{os.getpid()}")
+            with contextlib.suppress(OSError):
+                entry.rename(aside)
+                shutil.rmtree(aside, ignore_errors=True)
+            total -= sizes[entry]
+
+    def _entry(self, key: str) -> Path:
+        return self.folder / key[:KEY_CHARACTERS]
+
+    def _entries(self) -> list[Path]:
+        found = self.folder.iterdir() if self.folder.is_dir() else iter(())
+        return [entry for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def check_folder(config: CacheConfig) -> None:
+    """Raise ConfigError where the cache cannot be written, before anything is trained."""
+    cache = EncoderCache.open(config)
+    if cache is None:
+        return
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        probe = cache.folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cache.folder {cache.folder}: cannot be written: {error.strerror}; name another, or set "
+            "cache.enabled = false"
+        ) from None
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    """Make `target` a copy of a checkpoint's folder, whole or not at all."""
+    if target.exists():
+        return
+    aside = target.with_name(f".writing-{target.name}-{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for file in source.iterdir():
+        _link(file, aside / file.name)
+    with contextlib.suppress(OSError):  # another process was first
+        aside.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link a file, or copy it to another file system; an older one is replaced."""
+    aside = target.with_name(f".linking-{target.name}-{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+    except OSError:
+        shutil.copy2(source, aside)
+    aside.replace(target)
+
+
+def _add_metrics(source: Path, target: Path, *, run: str, name: str, last: int) -> None:
+    """Append a pathway's logged steps up to `last` that the run does not have."""
+    had = max((json.loads(line)["step"] for line in _lines_of(target, name)), default=0)
+    fresh = [json.loads(line) for line in _lines_of(source, name)]
+    with target.open("a") as file:
+        for line in fresh:
+            if had < line["step"] <= last:
+                file.write(json.dumps({**line, "run": run, "cached": True}) + "\n")
+
+
+def _lines_of(path: Path, name: str) -> list[str]:
+    """Return the whole lines of metrics.jsonl that belong to a pathway."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n") and json.loads(line)["pathway"] == name]
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}-{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    return {}
+
+
+def _last_used(entry: Path) -> float:
+    with contextlib.suppress(OSError):
+        stamps = [entry.stat().st_mtime]
+        if (entry / ENTRY).exists():
+            stamps.append((entry / ENTRY).stat().st_mtime)
+        return max(stamps)
+    return 0.0
+
+
+def _size(entry: Path) -> int:
+    total = 0
+    for path in entry.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -1,0 +1,137 @@
+"""What a trained pathway is made of, as one key: code, data, settings, seed; the cache finds it by that."""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import pipelines
+import raytrain
+from pipelines.operators import OPERATORS
+from raytrain.training.run_folder import FREE, flatten
+from raytrain.training.setup import RunSetup, choose_device
+
+SHARED_ROOMS = (
+    "pipelines/randomness.py",
+    "pipelines/order.py",
+    "pipelines/batch.py",
+    "pipelines/standardise.py",
+    "pipelines/cuts.py",
+    "pipelines/augmentations",
+    "pipelines/decode/image.py",
+    "pipelines/raw.py",
+    "pipelines/operators/base.py",
+    "raytrain/pathway.py",
+    "raytrain/finite.py",
+    "raytrain/optim.py",
+    "raytrain/collectives.py",
+    "raytrain/layers",
+    "raytrain/encoders",
+    "raytrain/objectives",
+    "raytrain/training/loop.py",
+)
+"""whose code decides what the weights become, beside the operator's own file"""
+CONTROL_IGNORES = ("objective.", "optimizer.")
+"""settings that initial weights and their batch-norm statistics do not depend on"""
+HELD_ELSEWHERE = (
+    "data.source",
+    "data.select_fraction",
+    "data.test_fraction",
+    "data.split_seed",
+    "data.splits",
+    "data.csv",
+    "data.shared_groups",
+    "training.workers",
+    "training.device",
+)
+"""settings that act through the manifest's hash or another part of the key"""
+
+
+def pathway_key(setup: RunSetup, name: str) -> str:
+    """Return the key of a trained pathway, hex; the number of epochs is not part of it: a longer one goes on.
+
+    Equal keys: the same weights after the same steps, on this kind of device and version of torch.
+    """
+    return _digest(_description(setup, name))
+
+
+def control_key(setup: RunSetup, name: str) -> str:
+    """Return the key of a pathway's initial weights: shared by all objectives."""
+    described = _description(setup, name)
+    settings = described["settings"]
+    kept = {key: value for key, value in settings.items() if not key.startswith(CONTROL_IGNORES)}
+    return _digest({**described, "settings": kept, "kind": "control"})
+
+
+def describe_pathway(setup: RunSetup, name: str) -> dict[str, Any]:
+    """Return what the key is made of, for people."""
+    return _description(setup, name)
+
+
+def evaluation_key(setup: RunSetup, rows: NDArray[np.int64]) -> str:
+    """Return the key of which samples are represented, and how they come to the encoder."""
+    assert setup.manifest is not None
+    data = setup.config.data
+    words = (data.canvas_px, data.fit, data.max_pixels, setup.config.training.precision)
+    digest = hashlib.sha256(f"{setup.manifest.hash} {words}".encode())
+    digest.update(np.asarray(rows, "<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _description(setup: RunSetup, name: str) -> dict[str, Any]:
+    assert setup.manifest is not None
+    config = setup.config
+    whole = dataclasses.asdict(config)
+    kept = {"seed": config.seed, "data": whole["data"], "training": whole["training"]}
+    run_settings = {key: value for key, value in flatten(kept).items() if key not in FREE}
+    run_settings = {key: value for key, value in run_settings.items() if not key.startswith(HELD_ELSEWHERE)}
+    pathway = {
+        key: value
+        for key, value in flatten(whole["pathways"][name]).items()
+        if key not in ("placement", "stream", "workers", "optimizer.implementation")
+    }
+    return {
+        "name": name,
+        "settings": run_settings | pathway | {"num_workers": config.workers(name)},
+        "manifest_hash": setup.manifest.hash,
+        "code": code_version(pathway["operator.name"]),
+        "torch": torch.__version__,
+        "device": choose_device(config).type,
+        "kind": "pathway",
+    }
+
+
+def _digest(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@functools.cache
+def code_version(operator: str) -> str:
+    """Return a digest of the code of the rooms that a pathway with this operator runs through.
+
+    Comments and layout do not count: the syntax tree is hashed.
+    """
+    roots = {"pipelines": _root(pipelines), "raytrain": _root(raytrain)}
+    files: list[Path] = []
+    for room in SHARED_ROOMS:
+        path = roots[room.partition("/")[0]] / room
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    files.append(Path(inspect.getfile(OPERATORS[operator])))
+    digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())
+    for file in files:
+        digest.update(ast.dump(ast.parse(file.read_text())).encode())
+    return digest.hexdigest()
+
+
+def _root(package: Any) -> Path:
+    """Return the folder that holds a package."""
+    return Path(next(iter(package.__path__))).parent
