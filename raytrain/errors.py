@@ -48,7 +48,15 @@ class Interrupted(RaytrainError):  # noqa: N818 - a wish that was granted, no fa
 
 ERRORS: dict[str, type[RaytrainError]] = {
     kind.__name__: kind
-    for kind in (ConfigError, DataError, DivergedError, ClusterError, StorageError, Interrupted)
+    for kind in (
+        RaytrainError,
+        ConfigError,
+        DataError,
+        DivergedError,
+        ClusterError,
+        StorageError,
+        Interrupted,
+    )
 }
 
 

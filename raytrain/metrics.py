@@ -76,8 +76,14 @@ class Intervals:
         """Return the paired interval of sum_m weights[m] * row m, e.g. (a - b) - (c - d)."""
         factors = np.asarray(weights, dtype=np.float64)
         tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-        low, high = np.quantile(self.resampled @ factors, tails)
-        return Interval(estimate=float(self.estimates @ factors), low=float(low), high=float(high))
+        # Row by row and only those that count: other rows must not change the rounding.
+        chosen = np.flatnonzero(factors)
+        resampled, estimate = np.zeros(len(self.resampled)), 0.0
+        for place in chosen.tolist():
+            resampled += factors[place] * self.resampled[:, place]
+            estimate += float(factors[place] * self.estimates[place])
+        low, high = np.quantile(resampled, tails)
+        return Interval(estimate=estimate, low=float(low), high=float(high))
 
 
 def group_bootstrap(correct: ArrayLike, groups: ArrayLike, *, num_resamples: int, seed: int) -> Intervals:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import re
 import secrets
 import socket
 import sys
@@ -18,7 +19,7 @@ from raytrain.errors import ClusterError
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -61,7 +62,6 @@ def connect(config: RunConfig) -> Iterator[Any]:
     needs = Needs.of(config)
     _set_authentication(address)
     import ray
-    from ray.exceptions import RayError
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     already = ray.is_initialized()
@@ -74,12 +74,10 @@ def connect(config: RunConfig) -> Iterator[Any]:
         else:
             options |= {"num_gpus": None, "include_dashboard": False}
             ray.init(address="local", num_cpus=int(needs.cpus + 0.999) + SPARE_CPUS, **options)
-    except (ConnectionError, RuntimeError, ValueError, RayError, OSError) as error:
-        text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ClusterError(
-            f"Ray cluster {address or 'in this process'} cannot be used: {text}; check RAY_ADDRESS, "
-            "the Ray version and RAY_AUTH_MODE on both sides"
-        ) from None
+    except ClusterError:
+        raise
+    except Exception as error:  # a node that is too slow to start raises just that
+        raise ClusterError(_refusal(address, error)) from None
     _quiet_errors()
     try:
         check_fits(needs, cluster_resources())
@@ -87,6 +85,20 @@ def connect(config: RunConfig) -> Iterator[Any]:
     finally:
         if not already:
             ray.shutdown()
+
+
+def _refusal(address: str, error: Exception) -> str:
+    """Say why a cluster cannot be used; of other versions, both sides' are named."""
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
+    if "Version mismatch" in str(error) and len(versions) == 2:
+        there, here = (f"Ray {ray_version} on Python {python}" for ray_version, python in versions)
+        return f"Ray cluster {address} runs {there}, this process {here}; install the same on both sides"
+    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if not address:
+        advice = "run it again when the machine is less busy, or with --executor inline"
+        return f"Ray does not start in this process: {text}; {advice}"
+    advice = "check RAY_ADDRESS, the Ray version and RAY_AUTH_MODE on both sides"
+    return f"Ray cluster {address} cannot be used: {text}; {advice}"
 
 
 def cluster_resources() -> dict[str, float]:

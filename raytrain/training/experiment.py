@@ -9,36 +9,49 @@ from typing import Any
 
 import ray
 import ray.train.v2.api.config as train_config
-from ray.exceptions import ActorDiedError, RayError
+import torch
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.train import WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipelines.broadcast import Broadcast, StreamRequest, describe, raise_described
 from pipelines.order import BatchPlan
 from pipelines.stage import StageSettings
 from pipelines.stream import DecodeCount
-from raytrain.errors import ClusterError
+from raytrain.errors import ClusterError, RaytrainError
 from raytrain.training.cluster import cluster_resources
 from raytrain.training.inline import check_quarantine
+from raytrain.training.loop import PathwayLoop
+from raytrain.training.placement import PlacementNotes, Shortage
 from raytrain.training.recorder import Recorder
 from raytrain.training.setup import RunSetup
 from raytrain.training.worker import WorkerSetup, train_worker
 
 POLL_S = 0.2
 STOP_PATIENCE_S = 90.0
+STARVED_PATIENCE_S = 15.0
 STORE_SHARE = 0.3
+START_ATTEMPTS = 20  # to get a pathway's workers, each as long as RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S
 
 
 class _ToRecorder:
-    """Sends counts from decode tasks and stage actors to the recorder, without waiting."""
+    """Sends counts from decode tasks, stage actors and the broadcast to the recorder, without waiting."""
 
-    def __init__(self, recorder: Any) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Any, *, cache: str) -> None:
+        self._recorder, self._cache = recorder, cache
 
     def decoded(self, count: DecodeCount) -> None:
         self._recorder.decoded.remote(count)
 
     def operated(self, view: str, samples: int) -> None:
         self._recorder.operated.remote(view, samples)
+
+    def started(self, process: int, restarted: bool) -> None:
+        self._recorder.note.remote(f"broadcast starts as process {process}")
+        if restarted:
+            cold = "; data.cache = memory was lost with it" if self._cache == "memory" else ""
+            self._recorder.event.remote(f"the broadcast died and came back{cold}")
 
 
 class _Fit(threading.Thread):
@@ -47,18 +60,80 @@ class _Fit(threading.Thread):
     def __init__(self, setup: WorkerSetup) -> None:
         super().__init__(daemon=True, name=f"fit-{setup.name}")
         self._setup = setup
-        self.outcome: dict[str, Any] | None = None
+        self.controller: Any = None
+        """Ray Train's actor that starts the workers, once it has called"""
+        self._returned: dict[str, Any] | None = None
+        self._given_up: dict[str, Any] | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether an outcome is still to come."""
+        return self.is_alive() and self._given_up is None
+
+    @property
+    def outcome(self) -> dict[str, Any] | None:
+        """What the workers returned or failed with, or what was there when they were given up."""
+        return self._given_up or self._returned
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error."""
+        return bool(self.outcome and "error" in self.outcome)
 
     def run(self) -> None:
         try:
             result: Any = _trainer(self._setup).fit()
-            self.outcome = result.return_value
+            self._returned = result.return_value
         except Exception as error:
-            kind, message = describe(error)
-            self.outcome = {
-                "name": self._setup.name,
-                "error": (kind, f"pathway {self._setup.name}: {message}"),
-            }
+            self._returned = {"name": self._setup.name, "error": self._explain(error)}
+
+    def end(self) -> None:
+        """Have the workers torn down, as soon as Ray Train's controller listens, and wait for nothing.
+
+        It does not listen while it waits for resources: `PlacementNotes` ends that when the recorder is gone.
+        """
+        if self.controller is not None:
+            self.controller.abort.remote()
+
+    def give_up(self, setup: RunSetup) -> None:
+        """End it; the outcome is what the last checkpoint holds."""
+        self.end()
+        loop = PathwayLoop(
+            setup.pathway(self._setup.name, torch.device("cpu")),
+            setup.config,
+            plan=setup.plan(self._setup.name),
+            folder=setup.checkpoints(self._setup.name),
+            record=lambda line: None,
+        )
+        loop.restore()
+        self._given_up = loop.outcome(stopped=True)
+
+    def _explain(self, error: Exception) -> tuple[str, str]:
+        """Return (kind, message) of what ended the last attempt: what a rank said, or what Ray did."""
+        name, recorder = self._setup.name, self._setup.recorder
+        failure: tuple[str, str] | None = None
+        crash: str | None = None
+        with contextlib.suppress(RayError):
+            calls = [recorder.failure.remote(name), recorder.crash.remote(name)]
+            failure, crash = ray.get(calls, timeout=10)
+        return failure or explain_end(name, error, crash, self._setup.run)
+
+
+def explain_end(name: str, error: Exception, crash: str | None, run: RunSetup) -> tuple[str, str]:
+    """Return (kind, message) of a pathway that Ray Train does not start again; `crash`: what a rank said."""
+    spent = f"training.max_restarts {run.config.training.max_restarts} used up"
+    if crash:
+        told = f"pathway {name}: {crash}; {spent}; the traceback is in {run.folder / 'log.txt'}"
+        return RaytrainError.__name__, told
+    if isinstance(error, WorkerGroupError):
+        ranks = ", ".join(map(str, sorted(error.worker_failures)))
+        told = f"pathway {name}: the process of rank {ranks} died (killed, or out of memory?); {spent}"
+        return ClusterError.__name__, f"{told}; the last checkpoints are kept, run the same command again"
+    if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+        told = f"pathway {name}: its workers got no place on the cluster in {START_ATTEMPTS} attempts"
+        return ClusterError.__name__, f"{told}; wait for other jobs, or ask for less, and run the same again"
+    kind, message = describe(error)
+    return kind, f"pathway {name}: {message}"
 
 
 def _trainer(setup: WorkerSetup) -> TorchTrainer:
@@ -80,8 +155,11 @@ def _trainer(setup: WorkerSetup) -> TorchTrainer:
             name=folder.name,
             storage_path=str(folder.parent),
             failure_config=train_config.FailureConfig(
-                max_failures=training.max_restarts, controller_failure_limit=3, max_preemption_failures=100
+                max_failures=training.max_restarts,
+                controller_failure_limit=START_ATTEMPTS - 1,
+                max_preemption_failures=100,
             ),
+            callbacks=[PlacementNotes(name, setup.recorder)],  # type: ignore[list-item]  # as developers may
         ),
     )
 
@@ -110,10 +188,14 @@ def train_through_ray(
     fits = {name: _Fit(WorkerSetup(worker_run, name, broadcast, recorder)) for name in todo}
     for fit in fits.values():
         fit.start()
+    if setup.cold_cache:
+        recorder.event.remote(setup.cold_cache)
     try:
-        recorder.note.remote(f"broadcast starts as process {ray.get(broadcast.process.remote())}")
-        _watch(setup, fits, broadcast, recorder, stop, tick)
+        _Watch(setup, fits, broadcast, recorder).run(stop, tick)
     finally:
+        for fit in fits.values():
+            if fit.runs:
+                fit.end()
         counts = _close(recorder, broadcast)
         tick({"lines": [], "events": [], **counts})
     outcomes = [fit.outcome for fit in fits.values() if fit.outcome]
@@ -123,43 +205,81 @@ def train_through_ray(
     return outcomes, counts
 
 
-def _watch(
-    setup: RunSetup,
-    fits: dict[str, _Fit],
-    broadcast: Any,
-    recorder: Any,
-    stop: Callable[[], bool],
-    tick: Callable[[dict[str, Any]], Any],
-) -> None:
-    """Wait for all fits; ask them to stop on a signal, another's failure, or over the quarantine budget."""
-    asked_at: float | None = None
-    budget = setup.config.data.quarantine_budget * setup.num_samples
-    while any(fit.is_alive() for fit in fits.values()):
-        failed = any(fit.outcome and "error" in fit.outcome for fit in fits.values())
-        fresh = _drain(recorder)
+class _Watch:
+    """Waits for all fits; asks them to stop on a signal, another's failure, or over the quarantine budget."""
+
+    def __init__(self, setup: RunSetup, fits: dict[str, _Fit], broadcast: Any, recorder: Any) -> None:
+        self._setup, self._fits = setup, fits
+        self._broadcast, self._recorder = broadcast, recorder
+        self._shortage = Shortage(setup.config, wanted=self._chunk_wanted)
+        self._asked_at: float | None = None
+
+    def run(self, stop: Callable[[], bool], tick: Callable[[dict[str, Any]], Any]) -> None:
+        """Return when every pathway has an outcome."""
+        budget = self._setup.config.data.quarantine_budget * self._setup.num_samples
+        created: list[Any] = [self._broadcast.__ray_ready__.remote()]
+        while any(fit.runs for fit in self._fits.values()):
+            if created and ray.wait(created, timeout=0)[0]:
+                with contextlib.suppress(ActorUnavailableError):  # killed while it started: it starts again
+                    ray.get(created.pop())  # raises what kept the actor from starting
+            failed = any(fit.failed for fit in self._fits.values())
+            fresh = self._take()
+            tick(fresh)
+            self._release_ended()
+            over = fresh.get("quarantined", 0) > budget
+            if self._asked_at is None and (stop() or failed or over):
+                self._asked_at = time.monotonic()
+            if self._asked_at is not None:
+                self._stop(fresh, time.monotonic() - self._asked_at)
+            time.sleep(POLL_S)
+        fresh = self._take()
         tick(fresh)
-        over = fresh.get("quarantined", 0) > budget
-        for name, fit in fits.items():
-            if not fit.is_alive():
-                # Said again and again: one that failed would hold the others, and so would a finished one of
-                # which a restarted broadcast does not know.
-                for rank in range(setup.config.workers(name)):
-                    broadcast.finish.remote(setup.config.pathways[name].stream, f"{name}/{rank}")
-        if asked_at is None and (stop() or failed or over):
-            asked_at = time.monotonic()
-        if asked_at is not None:
-            with contextlib.suppress(RayError):
-                ray.get(broadcast.stop.remote(), timeout=5)
-            if time.monotonic() - asked_at > STOP_PATIENCE_S:
-                alive = ", ".join(name for name, fit in fits.items() if fit.is_alive())
-                raise ClusterError(
-                    f"pathways {alive} did not stop within {STOP_PATIENCE_S:g} s; their last checkpoints "
-                    "are kept"
-                )
-        time.sleep(POLL_S)
-    fresh = _drain(recorder)
-    tick(fresh)
-    check_quarantine(fresh.get("quarantined", 0), budget, setup)
+        check_quarantine(fresh.get("quarantined", 0), budget, self._setup)
+
+    def _take(self) -> dict[str, Any]:
+        """Return what the recorder has new, and what the run lacks."""
+        fresh = _drain(self._recorder)
+        for name, controller in fresh.get("controllers", {}).items():
+            self._fits[name].controller = controller
+        fresh["waiting"] = [name for name in fresh.get("waiting", ()) if self._fits[name].runs]
+        lacking = self._shortage.look(fresh)
+        if lacking:
+            self._recorder.note.remote(lacking)
+            fresh["events"].append(lacking)
+        return fresh
+
+    def _chunk_wanted(self) -> bool:
+        with contextlib.suppress(RayError):
+            return bool(ray.get(self._broadcast.wants.remote(), timeout=5))
+        return False
+
+    def _release_ended(self) -> None:
+        """Say again and again that ended pathways read no more.
+
+        One that failed would hold the others, and so would one of which a restarted broadcast does not know.
+        """
+        config = self._setup.config
+        for name, fit in self._fits.items():
+            if not fit.runs:
+                for rank in range(config.workers(name)):
+                    self._broadcast.finish.remote(config.pathways[name].stream, f"{name}/{rank}")
+
+    def _stop(self, fresh: dict[str, Any], waited_s: float) -> None:
+        """Ask all to stop; give up who has nothing to save, and in the end who does not answer."""
+        with contextlib.suppress(RayError):
+            ray.get(self._broadcast.stop.remote(), timeout=5)
+        patience_s = STOP_PATIENCE_S
+        if waited_s > STARVED_PATIENCE_S and self._shortage.decoding_starves:
+            patience_s = STARVED_PATIENCE_S
+        for name, fit in self._fits.items():
+            if not fit.runs:
+                continue
+            if waited_s > patience_s:
+                said = f"{name} did not stop within {patience_s:g} s; it goes on from its last checkpoint"
+                self._recorder.event.remote(said)
+            elif name not in fresh["waiting"]:
+                continue
+            fit.give_up(self._setup)
 
 
 def _drain(recorder: Any) -> dict[str, Any]:
@@ -186,13 +306,13 @@ def _close(recorder: Any, broadcast: Any) -> dict[str, Any]:
 
 
 def _start_broadcast(setup: RunSetup, recorder: Any) -> Any:
-    told = _ToRecorder(recorder)
+    told = _ToRecorder(recorder, cache=setup.config.data.cache)
     requests = {stream: _request(setup, stream, names, told) for stream, names in setup.streams().items()}
     reference = ray.put(requests)
     actor = (
         ray.remote(Broadcast)
         .options(num_cpus=0, max_restarts=-1, max_concurrency=1000, scheduling_strategy="DEFAULT")
-        .remote([reference])
+        .remote([reference], told.started)
     )
     return actor, reference
 
@@ -208,6 +328,7 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
             first = next(plan.needed_chunks(start, epochs), None)
             if first is not None:
                 cursors[f"{name}/{rank}"] = first
+    chunk_bytes = source.plan.chunk_samples * (3 * setup.config.data.canvas_px**2 + setup.view_bytes(stream))
     views = setup.views(stream)
     stage = None
     if views:
@@ -217,16 +338,16 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
         cursors=cursors,
         num_chunks=epochs * source.plan.chunks_per_epoch,
         num_used=setup.plan(names[0]).num_used,
-        window_chunks=_window_chunks(setup, stream, source.plan.chunk_samples),
+        window_chunks=_window_chunks(setup, stream, chunk_bytes),
+        chunk_bytes=chunk_bytes,
         stage=stage,
         stage_num_gpus=0.1 if stage and cluster_resources().get("GPU", 0) else 0.0,
     )
 
 
-def _window_chunks(setup: RunSetup, stream: str, chunk_samples: int) -> int:
+def _window_chunks(setup: RunSetup, stream: str, chunk_bytes: int) -> int:
     """Return how many chunks the window holds: data.window_mib, at most 30 % of the object store."""
     data = setup.config.data
     store = cluster_resources().get("object_store_memory", 2**30)
     allowed = min(data.window_mib * 2**20, STORE_SHARE * store / len(setup.streams()))
-    size = chunk_samples * (3 * data.canvas_px**2 + setup.view_bytes(stream))
-    return max(2 * setup.config.num_lanes, int(allowed / size))
+    return max(2 * setup.config.num_lanes, int(allowed / chunk_bytes))

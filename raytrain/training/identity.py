@@ -72,6 +72,20 @@ def control_key(setup: RunSetup, name: str) -> str:
     return _digest({**described, "settings": kept, "kind": "control"})
 
 
+def floor_key(setup: RunSetup, operator: str) -> str:
+    """Return the key of what needs no encoder: the pixels, or an operator's output."""
+    config = setup.config
+    words: list[Any] = ["floor", operator, setup.manifest.hash if setup.manifest else ""]
+    for pathway in config.pathways.values():
+        if pathway.operator.name == operator:
+            words += [
+                dataclasses.asdict(pathway.operator),
+                pathway.augmentation.crop_px,
+                code_version(operator),
+            ]
+    return _digest({"words": words})
+
+
 def describe_pathway(setup: RunSetup, name: str) -> dict[str, Any]:
     """Return what the key is made of, for people."""
     return _description(setup, name)

@@ -88,6 +88,8 @@ def train_inline(
                 "has one process; use --training.executor ray"
             )
     torch.set_num_threads(setup.config.training.threads_per_worker)
+    if setup.cold_cache:
+        recorder.event(setup.cold_cache)
     outcomes: dict[str, dict[str, Any]] = {}
     for stream, names in setup.streams().items():
         outcomes |= _train_stream(setup, recorder, stream, names, stop, tick)

@@ -14,13 +14,14 @@ from raytrain.config import RunConfig
 from raytrain.errors import DataError
 from raytrain.evaluation.features import control_name, layers_name
 from raytrain.evaluation.represent import (
+    VALID,
     FeatureSink,
     RepresentRequest,
     evaluation_source,
     represent_inline,
 )
 from raytrain.training.cache import EncoderCache
-from raytrain.training.identity import control_key, evaluation_key, pathway_key
+from raytrain.training.identity import control_key, evaluation_key, floor_key, pathway_key
 from raytrain.training.measure import probe_rows
 from raytrain.training.run_folder import QUARANTINE
 from raytrain.training.setup import RunSetup, build_pathway, choose_device
@@ -29,8 +30,7 @@ from raytrain.training.setup import RunSetup, build_pathway, choose_device
 def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None = None) -> None:
     """Write the features of all pathways, controls and floors, in one pass over the labelled splits.
 
-    Those that the cache holds are not made again. The floors always are: they are cheap, and the pass tells
-    which samples cannot be decoded.
+    Those that the cache holds are not made again.
     """
     config, manifest = setup.config, setup.manifest
     assert manifest is not None
@@ -43,21 +43,23 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
         for name, key, evaluation, files in kept
         if cache and cache.load_features(key, evaluation, setup.folder / "features", files)
     }
-    device = choose_device(config)
-    operators = [p.operator.name for p in config.pathways.values() if p.operator.name != "identity"]
     missing = [name for name, *_ in kept if name not in loaded]
+    if not missing:  # kept only where every sample could be decoded
+        np.save(setup.folder / "features" / VALID, np.ones(len(rows), np.bool_))
+        return
+    device = choose_device(config)
     request = RepresentRequest(
         config=config,
         checkpoints={name: str(setup.checkpoints(name)) for name in config.pathways},
         build=partial(_build, config, setup.num_classes, setup.standardisers),
         device=str(device),
-        wanted=(*missing, "floor.pixels", *dict.fromkeys(f"floor.{name}" for name in operators)),
+        wanted=tuple(missing),
     )
     source = evaluation_source(config, manifest, rows)
     pretrain = evaluation_source(config, manifest, manifest.indices("pretrain"))
     sink = FeatureSink(setup.folder / "features", len(rows), config)
     try:
-        if through_ray and missing:
+        if through_ray:
             _represent_through_ray(request, source, pretrain, sink)
         else:
             represent_inline(request, source, pretrain, sink)
@@ -70,13 +72,13 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     except BaseException:
         sink.discard()
         raise
-    for name, key, evaluation, files in kept if cache else ():
+    for name, key, evaluation, files in kept if cache and not sink.reasons else ():
         if name in missing and cache is not None:
             cache.store_features(key, evaluation, setup.folder / "features", files)
 
 
 def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Yield what the cache may hold: (features name, key of its encoder, evaluation, feature files)."""
+    """Yield what is wanted, and how the cache knows it: (name, key of its maker, evaluation, files)."""
     config = setup.config
     evaluation = evaluation_key(setup, rows)
     for name in config.pathways:
@@ -85,6 +87,9 @@ def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[s
             (control_name(name), control_key(setup, name), evaluation),
         ):
             yield side, key, what, [side, *([layers_name(side)] if config.probe.layers else [])]
+    operators = dict.fromkeys(pathway.operator.name for pathway in config.pathways.values())
+    for floor in ("pixels", *(name for name in operators if name != "identity")):
+        yield f"floor.{floor}", floor_key(setup, floor), evaluation, [f"floor.{floor}"]
 
 
 def _steps_done(setup: RunSetup, name: str) -> int:

@@ -99,11 +99,18 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
             )
 
 
-def run(config: RunConfig, watch: Callable[[RunSetup], Watcher], *, probes: bool = True) -> dict[str, Any]:
+def run(
+    config: RunConfig,
+    watch: Callable[[RunSetup], Watcher],
+    *,
+    probes: bool = True,
+    clusters: contextlib.ExitStack | None = None,
+) -> dict[str, Any]:
     """Train, represent and probe; return the summary that is also written to the run folder.
 
     Args:
         probes: False ends with the features; who compares several runs fits them together.
+        clusters: keeps a cluster that is started here for the next run; None: it ends with this one.
 
     Raises:
         Interrupted: after checkpoints, when stopped by a signal.
@@ -123,7 +130,7 @@ def run(config: RunConfig, watch: Callable[[RunSetup], Watcher], *, probes: bool
         if config.training.executor == "ray" and trains:
             from raytrain.training.cluster import connect
 
-            cluster = stack.enter_context(connect(config))
+            cluster = (stack if clusters is None else clusters).enter_context(connect(config))
         stop = stack.enter_context(StopSignal())
         _mark_running(folder)
         startup_s = time.monotonic() - clock.began

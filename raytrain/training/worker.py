@@ -1,6 +1,7 @@
 """What runs in a Ray Train worker: one rank of one pathway, fed by the broadcast."""
 
 import os
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,45 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     wait for this rank in a collective are let go, and ask the recorder whether that was the reason.
     """
     setup: WorkerSetup = settings["setup"]
+    name, recorder = setup.name, setup.recorder
+    failure = ray.get(recorder.failure.remote(name))
+    if failure is not None:
+        return {"name": name, "error": failure}
     try:
         return _train(setup)
     except RaytrainError as error:
         told = describe(error)
-        ray.get(setup.recorder.failed.remote(setup.name, told))
-        if world_size() > 1:
-            torch.distributed.destroy_process_group()
-        return {"name": setup.name, "error": told}
-    except RuntimeError:
-        failure = ray.get(setup.recorder.failure.remote(setup.name))
-        if failure is None:
+        ray.get(recorder.failed.remote(name, told))
+        if not _let_peers_go():
             raise
-        return {"name": setup.name, "error": failure}
+        return {"name": name, "error": told}
+    except Exception as error:
+        failure = ray.get(recorder.failure.remote(name))
+        if failure is None:
+            rank = ray.train.get_context().get_world_rank()
+            ray.get(recorder.crashed.remote(name, rank, _first_words(error), traceback.format_exc()))
+            _let_peers_go()
+            raise
+        return {"name": name, "error": failure}
+
+
+def _let_peers_go() -> bool:
+    """Break the collectives in which peers wait for this rank; return whether that was possible.
+
+    NCCL's cannot be broken from here: its peers end when the whole group is torn down for a restart.
+    """
+    if world_size() == 1:
+        return True
+    if "nccl" in torch.distributed.get_backend():
+        return False
+    torch.distributed.destroy_process_group()
+    return True
+
+
+def _first_words(error: Exception) -> str:
+    """Return an error's type and first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _train(setup: WorkerSetup) -> dict[str, Any]:
@@ -92,6 +119,7 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
         raise
     reader.close()
     _report(loop)
+    ray.get(setup.recorder.counts.remote())  # behind this worker's last lines: they are written
     return loop.outcome(stopped=stopped)
 
 

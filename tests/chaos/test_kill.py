@@ -86,7 +86,7 @@ class Command:
             start_new_session=True,
         )
 
-    def wait_for(self, condition: Callable[[], Any], timeout_s: float = 180) -> Any:
+    def wait_for(self, condition: Callable[[], Any], timeout_s: float = 600) -> Any:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             found = condition()
@@ -94,13 +94,22 @@ class Command:
                 return found
             assert self.process.poll() is None, self.process.communicate()[0]
             time.sleep(0.01)
-        raise AssertionError("it did not happen in time")
+        self.end()
+        raise AssertionError(f"it did not happen in time\n{self.process.communicate()[0]}")
+
+    def end(self) -> None:
+        """Kill it and what it started, so that a test that fails leaves nothing behind."""
+        os.killpg(self.process.pid, signal.SIGKILL)
 
     def wait_for_step(self, pathway: str, step: int) -> None:
         self.wait_for(lambda: last_step(self.out, pathway) >= step)
 
-    def finish(self, timeout_s: float = 240) -> int:
-        output, _ = self.process.communicate(timeout=timeout_s)
+    def finish(self, timeout_s: float = 600) -> int:
+        try:
+            output, _ = self.process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise
         (self.out / "said.txt").write_text(output)
         return self.process.returncode
 
@@ -192,7 +201,10 @@ def test_a_signal_leaves_checkpoints_and_nothing_else(
     command = Command(images, tmp_path / "run")
     command.wait_for_step("lbp", STEPS_PER_EPOCH + 1)
     children = psutil.Process(command.process.pid).children(recursive=True)
-    os.kill(command.process.pid, number)
+    if number == signal.SIGINT:  # a terminal's Ctrl-C reaches every process of the group
+        os.killpg(command.process.pid, number)
+    else:
+        os.kill(command.process.pid, number)
     assert command.finish() == 130
     assert command.summary()["status"] == "stopped"
     _, alive = psutil.wait_procs(children, timeout=10)

@@ -28,13 +28,6 @@ def batch_hashes(folder: Path) -> dict[tuple[str, int], int]:
     return found
 
 
-@pytest.fixture(scope="session")
-def inline(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
-    folder = tmp_path_factory.mktemp("inline")
-    values = run_values(out=str(folder), training__executor="inline")
-    return api.train(from_mapping(values))
-
-
 def test_ray_gives_bitwise_the_weights_of_inline_and_decodes_once(tmp_path: Path, inline: api.Run) -> None:
     run = api.train(config_of(tmp_path))
     assert weights(run.summary) == weights(inline.summary)
@@ -44,10 +37,9 @@ def test_ray_gives_bitwise_the_weights_of_inline_and_decodes_once(tmp_path: Path
     assert inline.summary["data"]["decodes"] == 72 * 3
 
 
-def test_two_workers_read_the_same_batches(tmp_path: Path, inline: api.Run) -> None:
-    run = api.train(config_of(tmp_path, training__workers=2))
-    assert batch_hashes(tmp_path) == batch_hashes(inline.folder)
-    assert run.summary["data"]["decodes"] == 72 * 3
+def test_two_workers_read_the_same_batches(two_workers: api.Run, inline: api.Run) -> None:
+    assert batch_hashes(two_workers.folder) == batch_hashes(inline.folder)
+    assert two_workers.summary["data"]["decodes"] == 72 * 3
 
 
 def test_four_pathways_share_one_stream_placement_and_a_cache(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import secrets
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,25 @@ def test_as_a_submitted_job(head: dict[str, str], tmp_path: Path) -> None:
         time.sleep(3)
     assert made.returncode == 0, made.stdout + made.stderr
     assert json.loads((out / "summary.json").read_text())["status"] == "done"
+
+
+def test_another_ray_version_is_said_in_one_line(head: dict[str, str], tmp_path: Path) -> None:
+    pretend = "import ray, sys; ray.__version__ = '2.59.0'; from raytrain.cli import main; sys.exit(main())"
+    made = subprocess.run(
+        [sys.executable, "-c", pretend, "train", *SMALL, "--out", str(tmp_path / "run")],
+        env=head,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 5, made.stdout + made.stderr
+    here = f"on Python {platform.python_version()}"
+    line = (
+        f"runs Ray {ray.__version__} {here}, this process Ray 2.59.0 {here}; install the same on both sides"
+    )
+    assert made.stderr.splitlines()[-1] == f"raytrain: Ray cluster {head['RAY_ADDRESS']} {line}"
 
 
 def test_a_wrong_token_is_said_in_one_line(head: dict[str, str], tmp_path: Path) -> None:

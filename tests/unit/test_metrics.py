@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.errors import DataError
-from raytrain.metrics import accuracy, group_bootstrap, resample_counts
+from raytrain.metrics import accuracy, group_bootstrap, resample_counts, top_k_hits
 
 
 def clustered(seed: int, num_groups: int = 40, size: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -126,3 +126,32 @@ def test_one_group_is_refused() -> None:
 def test_shapes_must_fit() -> None:
     with pytest.raises(DataError, match="n must be the same"):
         group_bootstrap([[1, 0, 1]], [5, 5], num_resamples=100, seed=0)
+
+
+def test_top_k_hits() -> None:
+    scores = np.array([[0.1, 0.9, 0.5], [0.1, 0.9, 0.5], [0.3, 0.3, 0.3], [0.3, 0.3, 0.3]])
+    columns = np.array([2, 5, 7])
+    assert top_k_hits(scores, columns, [5, 7, 2, 5], k=1).tolist() == [True, False, True, False]
+    assert top_k_hits(scores, columns, [7, 2, 5, 7], k=2).tolist() == [True, False, True, False]
+    assert top_k_hits(scores, columns, [3, 2, 9, 7], k=3).tolist() == [False, True, False, True]
+
+
+def test_a_class_at_minus_infinity_is_not_among_the_best() -> None:
+    scores = np.array([[0.5, -np.inf, -np.inf]])
+    assert top_k_hits(scores, [0, 1, 2], [0], k=2).tolist() == [True]
+    assert top_k_hits(scores, [0, 1, 2], [1], k=3).tolist() == [False]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), k=st.integers(1, 6))
+def test_top_k_hits_equal_sorting(seed: int, k: int) -> None:
+    random = np.random.default_rng(seed)
+    scores, labels = random.integers(0, 4, (20, 6)).astype(float), random.integers(0, 6, 20)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    expected = (best == labels[:, None]).any(axis=1)
+    np.testing.assert_array_equal(top_k_hits(scores, np.arange(6), labels, k=k), expected)
+
+
+def test_top_k_hits_need_scores_that_fit() -> None:
+    with pytest.raises(DataError, match=r"top-5: scores \(2, 3\), classes \(2,\), labels \(2,\)"):
+        top_k_hits(np.zeros((2, 3)), [0, 1], [0, 1], k=5)

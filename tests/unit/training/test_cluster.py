@@ -1,4 +1,5 @@
 import os
+import platform
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -83,4 +84,41 @@ def test_an_address_that_swallows_everything_is_waited_for_5_seconds_at_most(
 def test_an_address_without_a_number_for_its_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "node:head")
     with pytest.raises(ClusterError, match=r"^Ray cluster node:head cannot be used: .*; check RAY_ADDRESS"):
+        connect(config_of()).__enter__()
+
+
+def test_another_ray_version_is_refused_with_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray._private.utils import check_version_info
+
+    def init(**options: Any) -> None:
+        check_version_info({"ray_version": "2.59.1", "python_version": "3.12.4"}, "node 10.0.0.2")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("raytrain.training.cluster._answers", lambda address: True)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    here = f"Ray {ray.__version__} on Python {platform.python_version()}"
+    with pytest.raises(ClusterError) as caught:
+        connect(config_of()).__enter__()
+    assert str(caught.value) == (
+        f"Ray cluster head:6379 runs Ray 2.59.1 on Python 3.12.4, this process {here}; install the same on "
+        "both sides"
+    )
+    assert caught.value.exit_code == 5
+
+
+def test_a_machine_too_busy_to_start_ray_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**options: Any) -> None:
+        raise Exception("The current node timed out during startup. This could happen because\nof much.")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("raytrain.training.cluster._running_cluster", lambda: "")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(
+        ClusterError,
+        match=r"^Ray does not start in this process: The current node timed out during startup\..*; run it "
+        r"again when the machine is less busy, or with --executor inline$",
+    ):
         connect(config_of()).__enter__()

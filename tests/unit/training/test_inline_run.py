@@ -149,6 +149,24 @@ def test_a_cache_decodes_once_and_changes_no_weight(tmp_path: Path, undisturbed:
     assert run.summary["data"]["decodes"] <= 26 + 2 * 2
 
 
+def test_a_memory_cache_that_starts_cold_is_said_and_counted(
+    tmp_path: Path, undisturbed: api.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.training.run.StopSignal", lambda: StopAfter(4))
+        with pytest.raises(Interrupted):
+            train(tmp_path, data__cache="memory")
+    said = "data.cache = memory starts cold"
+    assert said not in (tmp_path / "log.txt").read_text()
+    decoded = json.loads((tmp_path / "summary.json").read_text())["data"]["decodes"]
+    assert decoded <= 26 + 2 * 2
+    again = train(tmp_path, data__cache="memory")
+    assert (tmp_path / "log.txt").read_text().count(said) == 1
+    assert weights(again) == weights(undisturbed)
+    # one step is left of epoch 1, and all of epoch 2
+    assert decoded + 8 + 24 <= again.summary["data"]["decodes"] <= decoded + 16 + 26
+
+
 def test_stream_placement_changes_no_weight(tmp_path: Path, undisturbed: api.Run) -> None:
     values = small_values()
     values["pathways"] = {

@@ -169,3 +169,37 @@ def test_a_restart_is_an_event_and_a_first_start_is_not(opened: Open, tmp_path: 
         "lbp restarted from step 40 (restart 1)",
         "lbp rank 1 starts at step 40 as process 8",
     ]
+
+
+def test_the_first_rank_that_fails_is_said_and_its_peers_are_only_noted(opened: Open, tmp_path: Path) -> None:
+    recorder = opened()
+    recorder.waits("lbp", "controller")
+    recorder.crashed("lbp", 1, "ValueError: planted", "Traceback ...\n  line 1\n")
+    recorder.crashed("lbp", 0, "RuntimeError: peer gone", "Traceback ...\n  line 2\n")
+    assert recorder.crash("lbp") == "rank 1 failed: ValueError: planted"
+    assert recorder.drain()["events"] == ["lbp rank 1 failed: ValueError: planted"]
+    log = (tmp_path / "log.txt").read_text()
+    assert "line 1" in log
+    assert "line 2" in log
+    recorder.waits("lbp", "controller")  # the group is started again
+    assert recorder.crash("lbp") is None
+
+
+def test_who_waits_is_told_until_it_is_placed_and_its_controller_once(opened: Open) -> None:
+    recorder = opened()
+    recorder.waits("lbp", "controller")
+    fresh = recorder.drain()
+    assert (fresh["waiting"], fresh["controllers"]) == (["lbp"], {"lbp": "controller"})
+    fresh = recorder.drain()
+    assert (fresh["waiting"], fresh["controllers"]) == (["lbp"], {})
+    recorder.placed("lbp")
+    assert recorder.drain()["waiting"] == []
+
+
+def test_a_failure_for_good_is_kept_through_a_restart(opened: Open) -> None:
+    recorder = opened()
+    recorder.failed("lbp", ("StorageError", "disk full"))
+    recorder.failed("lbp", ("StorageError", "the second to say so"))
+    recorder.started("lbp", 0, 40, "process 8")
+    assert recorder.failure("lbp") == ("StorageError", "disk full")
+    assert recorder.failure("identity") is None

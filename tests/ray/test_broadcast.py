@@ -1,0 +1,143 @@
+"""The broadcast by itself: what a reader gets when blocks are lost, and when a cache starts cold."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from ray.exceptions import ObjectLostError
+
+from pipelines import broadcast as module
+from pipelines.broadcast import Broadcast, ChunkReader, StreamRequest, make_block
+from pipelines.chunk import Chunk, from_table
+from pipelines.order import ChunkPlan
+from pipelines.sources import open_manifest
+from pipelines.stream import DecodeCount, StreamSource
+from raytrain.config import DataConfig
+from raytrain.config.data import ShapesConfig
+from raytrain.training.recorder import Recorder
+
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
+NUM, LENGTH, EPOCHS = 16, 4, 3
+PER_EPOCH, WINDOW = NUM // LENGTH, 4
+
+
+def source_of(**data: Any) -> StreamSource:
+    shapes = ShapesConfig(num_train=NUM, num_test=1, size_px=16)
+    config = DataConfig(source="shapes", shapes=shapes, select_fraction=0.0, **{"canvas_px": 16, **data})
+    manifest = open_manifest(config)
+    plan = ChunkPlan(num_samples=NUM, chunk_samples=LENGTH)
+    return StreamSource(manifest=manifest, rows=manifest.indices("pretrain"), data=config, seed=0, plan=plan)
+
+
+Read = Callable[..., tuple[list[Chunk], dict[str, Any]]]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Iterator[Read]:
+    """Reads chunks through a broadcast; returns them and the recorder's counts."""
+    actors: list[Any] = []
+
+    def read(
+        source: StreamSource, numbers: range, *, epochs: int = EPOCHS
+    ) -> tuple[list[Chunk], dict[str, Any]]:
+        recorder: Any = ray.remote(Recorder).options(num_cpus=0).remote(str(tmp_path), "demo")
+
+        def decoded(count: DecodeCount) -> None:
+            ray.get(recorder.decoded.remote(count))
+
+        request = StreamRequest(
+            source=StreamSource(**{**source.__dict__, "on_decoded": decoded}),
+            cursors={"lbp/0": numbers[0]},
+            num_chunks=epochs * PER_EPOCH,
+            num_used=NUM,
+            window_chunks=WINDOW,
+            chunk_bytes=LENGTH * 3 * source.data.canvas_px**2,
+        )
+        reference = ray.put({"main": request})
+        actor = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])
+        actors.extend((recorder, actor))
+        reader = ChunkReader(actor, "main", "lbp/0", iter(numbers))
+        chunks = [reader(number) for number in numbers]
+        counts, before = ray.get(recorder.counts.remote()), None
+        while counts != before:  # whatever is made ahead
+            time.sleep(1)
+            counts, before = ray.get(recorder.counts.remote()), counts
+        reader.close()
+        return chunks, counts
+
+    yield read
+    for actor in actors:
+        ray.kill(actor)
+
+
+def assert_right(chunks: list[Chunk], source: StreamSource) -> None:
+    for chunk in chunks:
+        np.testing.assert_array_equal(chunk.images, source.chunk(chunk.number).images)
+
+
+class Lossy:
+    """Ray, with blocks that turn out to be lost when they are first read."""
+
+    def __init__(self, losses: set[int]) -> None:
+        self._losses, self._number, self._blocks = losses, 0, set[Any]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ray, name)
+
+    def get(self, reference: Any, **options: Any) -> Any:
+        if reference in self._blocks:
+            self._blocks.discard(reference)
+            self._number += 1
+            if self._number in self._losses:
+                raise ObjectLostError(reference.hex(), b"", "")
+        found = ray.get(reference, **options)
+        self._blocks.update(getattr(found, "block", ()))
+        return found
+
+
+def test_lost_blocks_are_made_again_and_counted(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ray", Lossy({2, 3, 6}))
+    source = source_of()
+    chunks, counts = read(source, range(PER_EPOCH * EPOCHS))
+    assert [chunk.number for chunk in chunks] == list(range(PER_EPOCH * EPOCHS))
+    assert_right(chunks, source)
+    assert counts["decodes_replayed"] >= 3 * LENGTH  # and what had been read ahead of a lost one
+    assert counts["decodes"] == NUM * EPOCHS + counts["decodes_replayed"]
+
+
+def test_what_is_made_ahead_is_bounded(read: Read) -> None:
+    source = source_of(canvas_px=256)  # 768 KiB a chunk
+    _, counts = read(source, range(1), epochs=100)
+    assert counts["decodes"] <= (2 * WINDOW + 4) * LENGTH
+
+
+def test_a_memory_cache_that_starts_cold_decodes_what_it_lacks(read: Read) -> None:
+    source = source_of(cache="memory")
+    chunks, counts = read(source, range(2, PER_EPOCH * EPOCHS))
+    assert_right(chunks, source)
+    # half of epoch 0 was cached: the other half is decoded in each later epoch
+    assert counts["decodes"] == NUM // 2 + (EPOCHS - 1) * NUM // 2
+
+
+def test_a_cached_chunk_that_is_lost_is_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, lost = source_of(cache="memory"), object()
+
+    class Lossy:
+        exceptions = ray.exceptions
+
+        def get(self, reference: Any) -> Any:
+            if reference is lost:
+                raise ObjectLostError("00" * 28, b"", "")
+            return reference
+
+    monkeypatch.setattr(module, "ray", Lossy())
+    kept = {number: make_block(source, number, {})[0] for number in range(PER_EPOCH)}
+    made = [from_table(make_block(source, PER_EPOCH, {**kept, number: lost})[0]) for number in kept]
+    whole = from_table(make_block(source, PER_EPOCH, kept)[0])
+    assert whole.decodes == 0
+    assert sum(chunk.decodes for chunk in made) == LENGTH
+    assert_right([*made, whole], source)
