@@ -41,10 +41,16 @@ class Run:
     summary: dict[str, Any]
 
 
-def train(config: RunConfig, *, console: Console | None = None, probes: bool = True) -> Run:
+def train(
+    config: RunConfig,
+    *,
+    console: Console | None = None,
+    probes: bool = True,
+    clusters: contextlib.ExitStack | None = None,
+) -> Run:
     """Train all pathways, represent and probe; called again on the same folder it goes on.
 
-    `probes` False ends with the features.
+    `probes` False ends with the features; `clusters` keeps a cluster that is started for the next call.
 
     Raises:
         RaytrainError: see its kinds; Interrupted after a signal.
@@ -62,7 +68,7 @@ def train(config: RunConfig, *, console: Console | None = None, probes: bool = T
             epochs=setup.config.training.epochs,
         )
 
-    run = Run(Path(config.run_folder).absolute(), run_all(config, watch, probes=probes))
+    run = Run(Path(config.run_folder).absolute(), run_all(config, watch, probes=probes, clusters=clusters))
     if config.report and probes:
         _report_or_say(run.folder, screen)
     return run
@@ -107,12 +113,12 @@ def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = 
     if num_seeds < 1:
         raise ConfigError(f"--seeds is {num_seeds}; it must be at least 1")
     runs: list[Run] = []
-    with _one_cluster(config):
+    with contextlib.ExitStack() as clusters:
         for seed in range(config.seed, config.seed + num_seeds):
             one = dataclasses.replace(config, seed=seed, out=str(folder / f"seed-{seed}"))
             if console:
                 console.print(f"seed {seed}: {one.out}", highlight=False, soft_wrap=True, markup=False)
-            runs.append(train(one, console=console))
+            runs.append(train(one, console=console, clusters=clusters))
     if config.probe.enabled:
         write_atomic(folder / "seeds.json", json.dumps(seeds_table([run.summary for run in runs]), indent=1))
         if config.report:
@@ -127,18 +133,16 @@ def reproduce(
 
     `template`: its first pathway gives encoder, cut and optimiser of the grid.
     """
-    from raytrain.reproduction.grid import find_study, grid_runs
     from raytrain.reproduction.study import reproduce as carry_out
 
-    screen, out = console or Console(quiet=True), Path(template.run_folder).absolute()
-    first = next(grid_runs(find_study(name), template, num_seeds=num_seeds, out=out))
-    with _one_cluster(first.config):
+    screen = console or Console(quiet=True)
+    with contextlib.ExitStack() as clusters:
         return carry_out(
             name,
             template,
             num_seeds=num_seeds,
-            out=out,
-            train=lambda config: train(config, console=screen, probes=False).summary,
+            out=Path(template.run_folder).absolute(),
+            train=lambda config: train(config, console=screen, probes=False, clusters=clusters).summary,
             say=lambda text: screen.print(text, highlight=False, soft_wrap=True, markup=False),
         )
 
@@ -148,17 +152,6 @@ def reproduce_plan(name: str, template: RunConfig, *, num_seeds: int = 3) -> str
     from raytrain.reproduction.study import plan_text
 
     return plan_text(name, template, num_seeds=num_seeds, out=Path(template.run_folder).absolute())
-
-
-@contextlib.contextmanager
-def _one_cluster(config: RunConfig) -> Iterator[None]:
-    if config.training.executor == "inline":
-        yield
-        return
-    from raytrain.training.cluster import connect
-
-    with connect(config):
-        yield
 
 
 def represent(folder: Path) -> None:

@@ -100,6 +100,8 @@ class Representations:
         self._rows = (train_rows, test_rows)
         self._grams: dict[tuple[str, Mode], GramPair] = {}
         self._moments: dict[Mode, SharedMoments] = {}
+        # One is kept: the next question is often about the same features, at another strength.
+        self._last: tuple[tuple[tuple[str, ...], Mode], Resolvent] | None = None
 
     def resolvent(self, features: Sequence[Features], mode: Mode) -> Resolvent:
         """Return the resolvent of the concatenation, for ridge regression.
@@ -107,6 +109,12 @@ class Representations:
         Raises:
             ConfigError: too many samples and too many features at once.
         """
+        key = (tuple(one.name for one in features), mode)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._resolvent(features, mode))
+        return self._last[1]
+
+    def _resolvent(self, features: Sequence[Features], mode: Mode) -> Resolvent:
         if self._is_narrow(features, mode):
             if mode not in self._moments:
                 self._moments[mode] = SharedMoments(*self._rows, mode)

@@ -54,7 +54,7 @@ def request_of_three(tmp_path: Path) -> ProbeRequest:
 
 
 def plain_accuracy(values: np.ndarray) -> float:
-    """Ridge at the strength that leave-one-group-out chooses, from centred features by the normal equations."""
+    """The accuracy of ridge on centred and scaled features, by their eigenvectors."""
     from raytrain.evaluation.ridge import factor_blocks
 
     rows = values.astype(np.float64)

@@ -2,7 +2,15 @@ from typing import Any
 
 import pytest
 
-from raytrain.reporting.results import points, results_text, seeds_table, seeds_text, title, with_interval
+from raytrain.reporting.results import (
+    curves_text,
+    points,
+    results_text,
+    seeds_table,
+    seeds_text,
+    title,
+    with_interval,
+)
 
 
 def entry(pathways: list[str], accuracy: float, control: float, **changes: Any) -> dict[str, Any]:
@@ -72,6 +80,64 @@ def test_each_protocol_has_its_table() -> None:
     knn = seeds_table([{"seed": 0, "probes": probes[1:]}])
     assert "gain_same_strength" not in knn["representations"]["lbp"]
     assert seeds_text(knn).endswith("+25.0 (+25.0)")
+
+
+TOP = {
+    "top5": 0.875,
+    "top5_interval": [0.8, 0.9],
+    "control_top5": 0.75,
+    "control_top5_interval": [0.7, 0.8],
+}
+
+
+def test_top_five_and_labels_have_lines_of_their_own() -> None:
+    none = {"top5": None, "control_top5": None}
+    plain = results_text({"probes": [entry(["lbp"], 0.75, 0.5)]})
+    assert results_text({"probes": [entry(["lbp"], 0.75, 0.5, **none)]}) == plain
+    lines = results_text({"probes": [entry(["lbp"], 0.75, 0.5, **TOP)]}).splitlines()
+    assert lines[2] == f"{'top-5: lbp':<28} 0.875 [0.800, 0.900] 0.750 [0.700, 0.800]"
+    assert [*lines[:2], *lines[3:]] == plain.splitlines()
+    mean = {key.replace("top5", "label_accuracy"): value for key, value in TOP.items()}
+    rust = {"label": "rust", "accuracy": 0.5, "interval": [0.4, 0.6], "control": 0.25}
+    labels = [rust | {"control_interval": [0.2, 0.3]}]
+    lines = results_text({"probes": [entry(["lbp"], 0.75, 0.5, **mean, labels=labels)]}).splitlines()
+    assert lines[2:4] == [
+        f"{'mean of labels: lbp':<28} 0.875 [0.800, 0.900] 0.750 [0.700, 0.800]",
+        f"{'label: rust':<28} 0.500 [0.400, 0.600] 0.250 [0.200, 0.300]",
+    ]
+
+
+def test_seeds_of_several_protocols() -> None:
+    def summary(seed: int) -> dict[str, Any]:
+        ridge = entry(["lbp"], 0.75 + seed / 10, 0.5, protocol_name="ridge", **TOP)
+        knn = entry(["lbp"], 0.5, 0.25 + seed / 10, protocol_name="knn")
+        for key in ("gain_same_strength", "gain_same_strength_interval"):
+            del knn[key]
+        return {"seed": seed, "probes": [ridge, knn]}
+
+    table = seeds_table([summary(0), summary(1)])
+    assert table["representations"]["lbp"]["accuracy"]["mean"] == pytest.approx(0.8)
+    assert table["representations"]["lbp"]["top5"]["seeds"] == [0.875, 0.875]
+    assert table["further"]["knn"]["lbp"]["control"]["mean"] == pytest.approx(0.3)
+    lines = seeds_text(table).splitlines()
+    assert lines[2].split()[:3] == ["lbp", "0.800", "0.500"]
+    assert lines[3] == f"{'top-5: lbp':<28} 0.875     0.750"
+    assert lines[4] == "knn:"
+    assert lines[6].split() == ["lbp", "0.500", "0.300", "+20.0", "(+25.0", "+15.0)"]
+
+
+def test_curves_are_tables_of_layers_and_subsets() -> None:
+    assert curves_text({"probes": []}) == ""
+    row = {key: value for key, value in entry([], 0.75, 0.5).items() if key.split("_")[0] in KEPT}
+    layer = {"pathway": "lbp", "layer": "layer2", **row}
+    lines = curves_text({"layers": [layer], "subsets": [{"pathways": ["a", "b"], **row}]}).splitlines()
+    figures = "0.750 [0.740, 0.770] 0.500 [0.470, 0.530] +25.0 [+23.0, +27.0]"
+    assert lines[1] == f"{'lbp layer2':<42} {figures}"
+    assert lines[3] == f"{'a+b':<42} {figures}"
+    assert "raytrain represent RUN" in curves_text({"layers": []})
+
+
+KEPT = ("accuracy", "interval", "control", "gain")
 
 
 def test_a_run_without_probes_says_so() -> None:
