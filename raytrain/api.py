@@ -293,7 +293,7 @@ def _cached() -> dict[str, str]:
         return {"off": "switched off by RAYTRAIN_CACHE=off"}
     lines = {
         row["key"]: f"{row['name']}: {row['operator']}, {row['objective']}, seed {row['seed']}, "
-        f"{'/'.join(map(str, row['steps'])) or 'no'} steps, {row['mib']:.1f} MiB, used {row['used']}"
+        f"{'/'.join(map(str, row['steps'])) or '0'} steps, {row['mib']:.1f} MiB, used {row['used']}"
         for row in cache.listing()
     }
     return lines or {"empty": str(cache.folder)}

@@ -112,10 +112,14 @@ class EncoderCache:
             os.utime(self._entry(key))
         return True
 
-    def store_features(self, key: str, evaluation: str, folder: Path, names: Iterable[str]) -> None:
-        """Keep feature files of a folder."""
+    def store_features(
+        self, key: str, evaluation: str, folder: Path, names: Iterable[str], *, about: dict[str, Any]
+    ) -> None:
+        """Keep feature files of a folder; `about` describes an entry that is new."""
         kept = self._entry(key) / f"features-{evaluation}"
         kept.mkdir(parents=True, exist_ok=True)
+        if not (self._entry(key) / ENTRY).exists():
+            _write(self._entry(key) / ENTRY, json.dumps(about))
         for name in names:
             for ending in (".npy", ".json"):
                 _link(folder / f"{name}{ending}", kept / f"{name}{ending}")
@@ -127,7 +131,7 @@ class EncoderCache:
             settings = described.get("settings", {})
             yield {
                 "key": entry.name,
-                "name": described.get("name", "initial weights"),
+                "name": described.get("name", "features"),
                 "operator": settings.get("operator.name", "-"),
                 "objective": settings.get("objective.name", "-"),
                 "seed": settings.get("seed", "-"),

@@ -74,7 +74,8 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
         raise
     for name, key, evaluation, files in kept if cache and not sink.reasons else ():
         if name in missing and cache is not None:
-            cache.store_features(key, evaluation, setup.folder / "features", files)
+            about = {"name": name, "settings": {"seed": config.seed}}
+            cache.store_features(key, evaluation, setup.folder / "features", files, about=about)
 
 
 def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, str, list[str]]]:
