@@ -19,7 +19,7 @@ from raytrain.checkpoint import latest_step, load_checkpoint
 from raytrain.config import CacheConfig
 from raytrain.errors import ConfigError
 from raytrain.training.identity import describe_pathway, pathway_key
-from raytrain.training.run_folder import METRICS
+from raytrain.training.run_folder import METRICS, write_atomic
 from raytrain.training.setup import RunSetup
 
 VARIABLE = "RAYTRAIN_CACHE"
@@ -93,9 +93,9 @@ class EncoderCache:
         if (entry / step_name).exists():
             return
         entry.mkdir(parents=True, exist_ok=True)
-        _write(entry / ENTRY, json.dumps(describe_pathway(setup, name), indent=1, default=str))
-        _write(entry / f"outcome-{found[1]}.json", json.dumps(outcome))
-        _write(entry / METRICS, "".join(_lines_of(setup.folder / METRICS, name)))
+        write_atomic(entry / ENTRY, json.dumps(describe_pathway(setup, name), indent=1, default=str))
+        write_atomic(entry / f"outcome-{found[1]}.json", json.dumps(outcome))
+        write_atomic(entry / METRICS, "".join(_lines_of(setup.folder / METRICS, name)))
         _link_folder(setup.checkpoints(name) / step_name, entry / step_name)
         self.trim()
 
@@ -119,7 +119,7 @@ class EncoderCache:
         kept = self._entry(key) / f"features-{evaluation}"
         kept.mkdir(parents=True, exist_ok=True)
         if not (self._entry(key) / ENTRY).exists():
-            _write(self._entry(key) / ENTRY, json.dumps(about))
+            write_atomic(self._entry(key) / ENTRY, json.dumps(about))
         for name in names:
             for ending in (".npy", ".json"):
                 _link(folder / f"{name}{ending}", kept / f"{name}{ending}")
@@ -220,12 +220,6 @@ def _lines_of(path: Path, name: str) -> list[str]:
         return []
     lines = path.read_text().splitlines(keepends=True)
     return [line for line in lines if line.endswith("\n") and json.loads(line)["pathway"] == name]
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    aside.write_text(text)
-    aside.replace(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
 from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
-from raytrain.errors import ConfigError, Interrupted, RaytrainError
+from raytrain.errors import ConfigError, Interrupted, RaytrainError, StorageError
 from raytrain.evaluation.shortcut import shortcut_scores
 from raytrain.training.cache import EncoderCache, Loaded, check_folder
 from raytrain.training.ledger import explain
@@ -261,7 +261,7 @@ def store_cached(setup: RunSetup, cache: EncoderCache | None, summary: dict[str,
         assert cache is not None
         try:
             cache.store(setup, pathway["name"], pathway)
-        except OSError as error:
+        except (OSError, StorageError) as error:
             write_note(setup.folder, f"encoder cache {cache.folder}: not written: {error}")
 
 

@@ -68,18 +68,20 @@ def results(run: RunData) -> Section:
     return Section(name=section.name, title=section.title, blocks=blocks)
 
 
+def probe_row(run: RunData, entry: dict[str, Any]) -> Row:
+    """Return the line of a forest plot for a representation and its control."""
+    return Row(
+        label=representation(entry["pathways"], run.pathways),
+        style=style_of(entry["pathways"], run.styles),
+        value=entry["accuracy"],
+        interval=entry["interval"],
+        control=entry["control"],
+        control_interval=entry["control_interval"],
+    )
+
+
 def _accuracy_figure(run: RunData) -> Drawing:
-    rows = [
-        Row(
-            label=representation(entry["pathways"], run.pathways),
-            style=style_of(entry["pathways"], run.styles),
-            value=entry["accuracy"],
-            interval=entry["interval"],
-            control=entry["control"],
-            control_interval=entry["control_interval"],
-        )
-        for entry in run.probes
-    ]
+    rows = [probe_row(run, entry) for entry in run.probes]
     floors = run.probes[0].get("floors", [])
     rows += [
         Row(

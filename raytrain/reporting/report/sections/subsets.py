@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from raytrain.reporting.figures.forest import Row, forest
-from raytrain.reporting.figures.palette import style_of
+from raytrain.reporting.figures.forest import forest
 from raytrain.reporting.report.blocks import Figures, Folded, Missing, Section, Table
+from raytrain.reporting.report.sections.results import probe_row
 from raytrain.reporting.report.words import representation
 from raytrain.reporting.results import points, with_interval
 from raytrain.reporting.run_data import RunData
@@ -23,17 +23,7 @@ def subsets(run: RunData) -> Section:
         )
         return Section(name="subsets", title="Combinations of pathways", blocks=[Missing(text)])
     ranked = sorted(entries, key=lambda entry: -entry["accuracy"])
-    rows = [
-        Row(
-            label=representation(entry["pathways"], run.pathways),
-            style=style_of(entry["pathways"], run.styles),
-            value=entry["accuracy"],
-            interval=entry["interval"],
-            control=entry["control"],
-            control_interval=entry["control_interval"],
-        )
-        for entry in ranked[:MAX_DRAWN]
-    ]
+    rows = [probe_row(run, entry) for entry in ranked[:MAX_DRAWN]]
     figure = forest(
         rows,
         name="subsets",
