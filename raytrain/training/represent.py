@@ -76,6 +76,8 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
         if name in missing and cache is not None:
             about = {"name": name, "settings": {"seed": config.seed}}
             cache.store_features(key, evaluation, setup.folder / "features", files, about=about)
+    if cache:
+        cache.trim()
 
 
 def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, str, list[str]]]:

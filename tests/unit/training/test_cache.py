@@ -141,6 +141,11 @@ def test_the_oldest_go_when_the_limit_is_passed(tmp_path: Path) -> None:
     assert sorted(folder.name for folder in cache.folder.iterdir()) == ["middle", "new"]
 
 
+def test_features_count_towards_the_limit(tmp_path: Path) -> None:
+    train(tmp_path / "a", probe={"num_bootstrap": 100}, cache={"max_gib": 1e-6})
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # the newest alone
+
+
 def test_the_listing_says_what_is_kept(tmp_path: Path) -> None:
     train(tmp_path / "a")
     cache = EncoderCache.open(CacheConfig())
