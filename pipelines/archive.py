@@ -82,6 +82,11 @@ class ArchiveStorage(Storage):
             if name.startswith(prefix) and (recursive or "/" not in name.removeprefix(prefix)):
                 yield FileInfo(name, self.members[name].size)
 
+    def list_folders(self, folder: str = "") -> list[str]:
+        """Return the folders that lie directly in a folder, by path, in the order of their names."""
+        above = folder.rstrip("/")
+        return sorted(name for name in self._folders if name and name.rpartition("/")[0] == above)
+
     def open_input(self, uri: str) -> BinaryIO:
         """Refuse: members are read whole or by ranges."""
         raise DataError(f"{self.root}: the member {uri!r} is an archive in an archive; unpack it")

@@ -1,8 +1,8 @@
 """The batch: what one step of a pathway reads, copied out of the stream's shared memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.chunk import Chunk
+from pipelines.decode.clip import clip_shape, copy_clip, motion_of
 from pipelines.order import BatchPlan, Cursor
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageBatch:
-    """A rank's share of one batch of images, in ascending position order.
-
-    Shapes: `images` u8[B, 3, H, W]; everything else one entry a sample.
-    """
+class Batch:
+    """A rank's share of one batch, in ascending position order: one entry a sample in everything."""
 
     epoch: int
     step: int
@@ -33,11 +31,8 @@ class ImageBatch:
     """i64[B]; -1: none"""
     factors: Tensor
     """f32[B, F]; F = 0 where the data set has none"""
-    images: Tensor
     label_sets: Tensor = field(default_factory=lambda: torch.zeros((0, 0), dtype=torch.uint8))
     """u8[B, L] of 0 and 1; L = 0 where a sample has one class at most"""
-    operated: dict[str, Tensor] = field(default_factory=dict)
-    """outputs of operators placed in the stream, by view name"""
 
     def __post_init__(self) -> None:
         if len(self.label_sets) != len(self.keys):
@@ -46,16 +41,64 @@ class ImageBatch:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def to(self, device: torch.device) -> "ImageBatch":
+    @property
+    def pixels(self) -> Tensor:
+        """What the samples show, u8[B, ..., 3, H, W]."""
+        raise NotImplementedError
+
+    @property
+    def targets(self) -> Tensor:
+        """What a supervised objective is taught: i64[B] classes, or i64[B, L] of 0 and 1; -1: unknown."""
+        if self.label_sets.shape[1] == 0:
+            return self.labels
+        return torch.where(self.labels[:, None] < 0, -1, self.label_sets.long())
+
+    def to(self, device: torch.device) -> Self:
         """Return the batch with its tensors on `device`; on the same device itself."""
-        if self.images.device == device:
+        if self.labels.device == device:
             return self
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("labels", "factors", "images", "label_sets")
-        }
-        operated = {name: value.to(device, non_blocking=True) for name, value in self.operated.items()}
-        return replace(self, **moved, operated=operated)
+
+        def move(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: move(inner) for name, inner in value.items()}
+            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+        return replace(self, **{entry.name: move(getattr(self, entry.name)) for entry in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBatch(Batch):
+    """A batch of images."""
+
+    images: Tensor
+    """u8[B, 3, H, W]"""
+    operated: dict[str, Tensor] = field(default_factory=dict)
+    """outputs of operators placed in the stream, by view name"""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The images, u8[B, 3, H, W]."""
+        return self.images
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBatch(Batch):
+    """A batch of clips: of each the frames that one pathway asked for."""
+
+    frames: Tensor
+    """u8[B, T, 3, H, W]"""
+    motion: Tensor | None = None
+    """i64[B, 2], kind and speed, where the pathway asked for clips of known motion"""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The frames, u8[B, T, 3, H, W]."""
+        return self.frames
+
+    @property
+    def targets(self) -> Tensor:
+        """The motion where it is known, else the classes."""
+        return super().targets if self.motion is None else self.motion
 
 
 class BatchReader:
@@ -66,14 +109,17 @@ class BatchReader:
     Args:
         plan: which positions this rank reads.
         take: returns a chunk by number; called once for each, in ascending order.
+        request: name of the frames that are read of clips; "": the samples are images.
         pin: page-locked buffers, for copies to a GPU.
     """
 
-    def __init__(self, plan: BatchPlan, take: Callable[[int], Chunk], *, pin: bool = False) -> None:
-        self._plan, self._take, self._pin = plan, take, pin
+    def __init__(
+        self, plan: BatchPlan, take: Callable[[int], Chunk], *, request: str = "", pin: bool = False
+    ) -> None:
+        self._plan, self._take, self._request, self._pin = plan, take, request, pin
         self._open: dict[int, Chunk] = {}
 
-    def read(self, cursor: Cursor, view: str = "") -> ImageBatch:
+    def read(self, cursor: Cursor, view: str = "") -> Batch:
         """Return the batch at a cursor; `view` names the stream-placed operator output that is wanted too."""
         positions = self._plan.positions(cursor.step)
         numbers, offsets = self._plan.chunks.locate(cursor.epoch, positions)
@@ -87,7 +133,7 @@ class BatchReader:
 
     def _copy(
         self, cursor: Cursor, positions: NDArray[np.int64], parts: list[tuple[Chunk, Any, Any]], view: str
-    ) -> ImageBatch:
+    ) -> Batch:
         def gather(name: str) -> NDArray[Any]:
             first = getattr(parts[0][0], name)
             joined = np.empty((len(positions), *first.shape[1:]), first.dtype)
@@ -96,8 +142,7 @@ class BatchReader:
             return joined
 
         def gather_tensor(arrays: list[NDArray[Any]]) -> Tensor:
-            shape, dtype = arrays[0].shape[1:], torch.from_numpy(np.empty(0, arrays[0].dtype)).dtype
-            joined = torch.empty((len(positions), *shape), dtype=dtype, pin_memory=self._pin)
+            joined = self._buffer((len(positions), *arrays[0].shape[1:]), arrays[0].dtype)
             target = joined.numpy()
             for array, (_, here, offsets) in zip(arrays, parts, strict=True):
                 target[here] = array[offsets]
@@ -107,17 +152,36 @@ class BatchReader:
         for chunk, here, offsets in parts:
             for place, offset in zip(here, offsets, strict=True):
                 keys[place] = chunk.keys[offset]
-        return ImageBatch(
-            epoch=cursor.epoch,
-            step=cursor.step,
-            keys=keys,
-            positions=positions,
-            key_hashes=gather("key_hashes"),
-            valid=gather("valid"),
-            groups=gather("groups"),
-            labels=gather_tensor([chunk.labels for chunk, *_ in parts]),
-            factors=gather_tensor([chunk.factors for chunk, *_ in parts]),
-            images=gather_tensor([chunk.images for chunk, *_ in parts]),
-            label_sets=gather_tensor([chunk.label_sets for chunk, *_ in parts]),
-            operated={view: gather_tensor([chunk.operated[view] for chunk, *_ in parts])} if view else {},
-        )
+        common: dict[str, Any] = {
+            "epoch": cursor.epoch,
+            "step": cursor.step,
+            "keys": keys,
+            "positions": positions,
+            **{name: gather(name) for name in ("key_hashes", "valid", "groups")},
+            **{
+                name: gather_tensor([getattr(chunk, name) for chunk, *_ in parts])
+                for name in ("labels", "factors", "label_sets")
+            },
+        }
+        if self._request:
+            return ClipBatch(**common, **self._clips(len(positions), parts))
+        operated = {view: gather_tensor([chunk.operated[view] for chunk, *_ in parts])} if view else {}
+        images = gather_tensor([chunk.images for chunk, *_ in parts])
+        return ImageBatch(**common, images=images, operated=operated)
+
+    def _clips(self, num_samples: int, parts: list[tuple[Chunk, Any, Any]]) -> dict[str, Any]:
+        """Return the frames that the request takes of each sample, and the motion where it is known."""
+        frames = self._buffer((num_samples, *clip_shape(parts[0][0], self._request)), np.dtype(np.uint8))
+        motions = np.zeros((num_samples, 2), np.int64)
+        target, known = frames.numpy(), False
+        for chunk, here, offsets in parts:
+            for place, offset in zip(here, offsets, strict=True):
+                copy_clip(chunk, int(offset), self._request, target[place])
+                motion = motion_of(chunk, int(offset), self._request)
+                if motion is not None:
+                    known, motions[place] = True, motion
+        return {"frames": frames, "motion": torch.from_numpy(motions) if known else None}
+
+    def _buffer(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        like = torch.from_numpy(np.empty(0, dtype))
+        return torch.empty(shape, dtype=like.dtype, pin_memory=self._pin)

@@ -1,9 +1,11 @@
 """The cut: how an objective's input is taken from the operator's maps."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from raytrain.config.cuts import PatchesConfig
+from raytrain.config.cuts import ClipSettings, CutConfig, PatchesConfig
 
 EPSILON = 1e-5
 """added to a patch's deviation; far below one grey level in 0..1"""
@@ -35,6 +37,56 @@ class Patches(nn.Module):
         windows = maps.unfold(2, size, stride).unfold(3, size, stride)
         patches = windows.permute(2, 0, 3, 1, 4, 5).clone(memory_format=torch.contiguous_format)
         return normalize_patches(patches) if self.config.normalize == "patch" else patches
+
+
+class Frames(nn.Module):
+    """Whole frames, time first: f32[B, T, C, H, W] -> f32[T, B, 1, C, H, W]: time is the sequence."""
+
+    def __init__(self, config: ClipSettings) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the frames, contiguous and never a view of the maps.
+
+        Raises: ValueError for maps that are no floats [B, T, C, H, W] of `num_frames` frames.
+        """
+        check_frames(maps, self.config.num_frames, user="Frames")
+        return maps.transpose(0, 1).clone(memory_format=torch.contiguous_format)[:, :, None]
+
+
+class Volume(nn.Module):
+    """The clip as one volume: f32[B, T, C, H, W] -> f32[1, B, 1, C, T, H, W]."""
+
+    def __init__(self, config: ClipSettings) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the volume, contiguous and never a view of the maps.
+
+        Raises: ValueError for maps that are no floats [B, T, C, H, W] of `num_frames` frames.
+        """
+        check_frames(maps, self.config.num_frames, user="Volume")
+        return maps.transpose(1, 2).clone(memory_format=torch.contiguous_format)[None, :, None]
+
+
+CUTS: dict[str, Any] = {"patches": Patches, "frames": Frames, "volume": Volume, "motion": Volume}
+
+
+def build_cut(config: CutConfig) -> nn.Module:
+    """Return the cut that the settings name."""
+    cut: nn.Module = CUTS[config.name](config)
+    return cut
+
+
+def check_frames(maps: Tensor, num_frames: int, *, user: str) -> None:
+    """Raise ValueError unless maps are floats [B, T, C, H, W] with T = num_frames."""
+    if maps.ndim != 5 or not maps.is_floating_point() or maps.shape[1] != num_frames:
+        raise ValueError(
+            f"{user} takes float maps [B, {num_frames}, C, H, W] (cut.num_frames); got "
+            f"{str(maps.dtype).removeprefix('torch.')}{list(maps.shape)}"
+        )
 
 
 def normalize_patches(patches: Tensor) -> Tensor:

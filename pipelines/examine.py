@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.clips import ClipMeta, FramePlan
 from pipelines.decode import checksum, decode_payload, image_size, read_payload
 from pipelines.decode.image import fit_canvas
 from pipelines.manifest import Manifest
@@ -33,7 +34,10 @@ class Examined:
     width: int = 0
     height: int = 0
     image: NDArray[np.uint8] | None = None
-    """u8[3, canvas, canvas]"""
+    """u8[3, canvas, canvas]; of a clip the frame in its middle"""
+    num_frames: int = 1
+    duration_s: float = 0.0
+    """of a clip, from its first to its last frame"""
     reason: str = ""
     """why the sample is bad; empty: it is good"""
 
@@ -56,6 +60,8 @@ def examine_rows(
 def _examine(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
     uri = manifest.table["uri"][row].as_py()
     try:
+        if manifest.modality == "clip":
+            return _examine_clip(manifest, row, storage, config)
         if uri.startswith(SCHEME):
             return _examine_generated(row, uri, config)
         payload = read_payload(manifest, row, storage)
@@ -66,6 +72,28 @@ def _examine(manifest: Manifest, row: int, storage: Storage, config: DataConfig)
     return Examined(
         row=row, payload=payload, checksum=checksum(payload), width=width, height=height, image=image
     )
+
+
+def _examine_clip(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
+    """Decode a clip's first, middle and last frame: a file that is cut off lacks the last."""
+    from pipelines.decode.read_clip import decode_row  # PyAV and decord only where there are clips
+
+    clip, payload = decode_row(manifest, row, storage, config, _three_frames)
+    return Examined(
+        row=row,
+        payload=payload,
+        checksum=checksum(payload) if payload else "",
+        width=clip.meta.width,
+        height=clip.meta.height,
+        image=clip.frames[len(clip.frames) // 2],
+        num_frames=clip.meta.num_frames,
+        duration_s=float(clip.meta.times_s[-1]),
+    )
+
+
+def _three_frames(meta: ClipMeta) -> FramePlan:
+    last = meta.num_frames - 1
+    return FramePlan(frames=np.unique([0, last // 2, last]), large=np.zeros(0, np.int64))
 
 
 def _examine_generated(row: int, uri: str, config: DataConfig) -> Examined:

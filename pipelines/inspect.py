@@ -63,6 +63,8 @@ class InspectReport:
     median: Size
     """median width and median height"""
     largest: Size
+    durations: tuple[tuple[int, float], ...] = ()
+    """of clips: frames and seconds, the shortest, the median and the longest"""
     sizes: tuple[tuple[Size, int], ...]
     """the most frequent sizes with their counts"""
     bad: tuple[QuarantineEntry, ...]
@@ -86,6 +88,13 @@ class InspectReport:
             f"{name} {width} x {height}"
             for name, (width, height) in zip(("smallest", "median", "largest"), sizes, strict=True)
         )
+        if self.durations:
+            yield "lengths    " + ", ".join(
+                f"{name} {frames} frames, {seconds:.1f} s"
+                for name, (frames, seconds) in zip(
+                    ("shortest", "median", "longest"), self.durations, strict=True
+                )
+            )
         yield f"bad        {len(self.bad)}"
         for entry in self.bad[:20]:
             yield f"           {entry.key}: {entry.reason}"
@@ -111,13 +120,17 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     bad: list[QuarantineEntry] = []
     sizes: Counter[Size] = Counter()
     by_checksum: dict[str, list[int]] = {}
+    lengths: list[tuple[int, float]] = []
     num_bytes = 0
     for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
         if sample.reason:
             bad.append(_entry(manifest, sample))
         else:
             sizes[sample.width, sample.height] += 1
-            by_checksum.setdefault(sample.checksum, []).append(sample.row)
+            if sample.checksum:
+                by_checksum.setdefault(sample.checksum, []).append(sample.row)
+            if manifest.modality == "clip":
+                lengths.append((sample.num_frames, sample.duration_s))
             num_bytes += len(sample.payload)
         if progress:
             progress(sample.row + 1, len(manifest))
@@ -135,6 +148,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         smallest=smallest,
         median=median,
         largest=largest,
+        durations=_three_lengths(lengths),
         sizes=tuple(sizes.most_common(10)),
         bad=tuple(bad),
         duplicates=duplicates,
@@ -192,6 +206,11 @@ def _summary(sizes: Counter[Size]) -> tuple[Size, Size, Size]:
     return by_area[0], (int(np.median(widths)), int(np.median(heights))), by_area[-1]
 
 
+def _three_lengths(lengths: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    ordered = sorted(lengths)
+    return (ordered[0], ordered[len(ordered) // 2], ordered[-1]) if ordered else ()
+
+
 def _warnings(
     manifest: Manifest,
     config: DataConfig,
@@ -200,6 +219,7 @@ def _warnings(
     duplicates: tuple[Duplicate, ...],
     num_bad: int,
 ) -> Iterator[str]:
+    yield from manifest.notes
     leaks = [duplicate for duplicate in duplicates if duplicate.leaks]
     if leaks:
         keys = " = ".join(leaks[0].keys[:3])

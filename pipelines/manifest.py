@@ -61,6 +61,8 @@ class Manifest:
     """how uint8 payloads were brought to the canvas"""
     request: str = ""
     """what `prepare` was asked for; empty: not prepared"""
+    notes: tuple[str, ...] = ()
+    """what the source left out or did otherwise than might be expected, in words"""
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.table.column_names]
@@ -197,6 +199,7 @@ class Manifest:
             "canvas_px": self.canvas_px,
             "fit": self.fit,
             "request": self.request,
+            "notes": self.notes,
         }
         sink = pa.BufferOutputStream()
         table = self.table.replace_schema_metadata({_METADATA: json.dumps(header).encode()})
@@ -217,6 +220,7 @@ class Manifest:
             header = json.loads((table.schema.metadata or {})[_METADATA])
             header["root"] = header["root"] or folder or "."
             header["classes"] = tuple(header["classes"])
+            header["notes"] = tuple(header.get("notes", ()))
         except BadSample as error:
             raise DataError(f"{path}: {error.reason}") from None
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:

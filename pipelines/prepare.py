@@ -89,6 +89,8 @@ def _prepare(
 ) -> PrepareReport:
     """Prepare data that can be read at random; `origin`: the root by name where `config` has another."""
     source = open_manifest(config)
+    if source.modality == "clip" and shards == "uint8":
+        raise ConfigError("--shards uint8 is for images: a run takes other frames of a clip in each epoch")
     if source.payload == "uint8":
         raise ConfigError(
             f"data.root {config.root}: already holds uint8 shards; prepare the original data instead"

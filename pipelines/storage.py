@@ -129,6 +129,19 @@ class Storage:
         else:
             yield from _list_remote(*target, prefix, recursive)
 
+    def list_folders(self, folder: str = "") -> list[str]:
+        """Return the folders that lie directly in a folder, by path, in the order of their names.
+
+        Raises:
+            DataError: the folder is missing or unreadable, or a name is not UTF-8.
+        """
+        target = self._locate(folder)
+        prefix = f"{folder.rstrip('/')}/" if folder else ""
+        if isinstance(target, Path):
+            return [prefix + entry.name for entry in _sorted_entries(target) if _is_folder(entry)]
+        names = [info.base_name for info in _list_level(*target) if info.type == fs.FileType.Directory]
+        return [prefix + name for name in sorted(names)]
+
     def write_atomic(self, path: str, data: bytes) -> None:
         """Write a file so that it is there whole or, after any failure, as it was before.
 
@@ -287,12 +300,22 @@ def _sorted_entries(folder: Path) -> "list[os.DirEntry[str]]":
     return found
 
 
-def _list_remote(system: Any, path: str, prefix: str, recursive: bool) -> Iterator[FileInfo]:
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
-        found = system.get_file_info(fs.FileSelector(path, recursive=recursive))
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _list_level(system: Any, path: str, recursive: bool = False) -> list[Any]:
+    try:
+        return list(system.get_file_info(fs.FileSelector(path, recursive=recursive)))
     except OSError as error:
         raise DataError(f"{path}: cannot be listed: {_why(error)}") from None
-    files = [info for info in found if info.type == fs.FileType.File]
+
+
+def _list_remote(system: Any, path: str, prefix: str, recursive: bool) -> Iterator[FileInfo]:
+    files = [info for info in _list_level(system, path, recursive) if info.type == fs.FileType.File]
     # By the parts of the path, which is the order of a walk through sorted folders.
     for info in sorted(files, key=lambda info: info.path.split("/")):
         yield FileInfo(prefix + info.path[len(path) :].lstrip("/"), int(info.size))

@@ -1,16 +1,20 @@
 """The stream: order + manifest -> decoded chunks, each a pure function of its number. No ray, no torch."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.chunk import Chunk, from_table, to_table
+from pipelines.chunk import Chunk, Column, Ragged, from_table, to_table
+from pipelines.clips import ClipPlanner
 from pipelines.decode import read_sample
+from pipelines.decode.clip import RAGGED, blank_columns
 from pipelines.manifest import Manifest
 from pipelines.order import ChunkPlan, inverse_permutation, permutation
 from pipelines.quarantine import BadSample
@@ -31,6 +35,18 @@ class DecodeCount:
     chunk: int
     decodes: int
     quarantined: list[dict[str, str]]
+    counts: dict[str, int] = field(default_factory=dict)
+    """how many of its samples were special in some way, see `Chunk.counts`"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One decoded sample, as the columns of a chunk without their first dimension."""
+
+    columns: dict[str, NDArray[Any]]
+    notes: tuple[str, ...] = ()
+    """what is counted of it, e.g. `short`"""
+    valid: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +59,8 @@ class StreamSource:
     data: DataConfig
     seed: int
     plan: ChunkPlan
+    clips: ClipPlanner | None = None
+    """which frames are decoded; None: the samples are images"""
     name: str = "main"
     shuffle: bool = True
     cache_folder: str = ""
@@ -104,7 +122,7 @@ class StreamSource:
         try:
             with pa.memory_map(str(self._kept_path(number))) as file:
                 kept = from_table(pa.ipc.open_file(file).read_all())
-        except (FileNotFoundError, pa.ArrowInvalid):
+        except (FileNotFoundError, pa.ArrowInvalid, KeyError):  # KeyError: of an earlier version
             return None
         expected = self.rows_at(0, self.plan.positions(number)[1])
         return kept if np.array_equal(kept.rows, expected) else None
@@ -128,22 +146,22 @@ class StreamSource:
         self, rows: Int64s, *, cached: CachedChunk | None = None, number: int = 0, epoch: int = 0
     ) -> Chunk:
         """Decode manifest rows into a chunk; a bad sample's place is filled by the nearest good one."""
-        size = self.data.canvas_px
-        images = np.zeros((len(rows), 3, size, size), np.uint8)
-        valid = np.zeros(len(rows), np.bool_)
-        done = self._take_cached(rows, cached, images, valid) if cached else np.zeros(len(rows), np.bool_)
+        samples: list[Sample | None] = [None] * len(rows)
+        if cached:
+            samples = self._take_cached(rows, cached)
+        valid = np.array([sample is not None and sample.valid for sample in samples], np.bool_)
+        missing = [place for place, sample in enumerate(samples) if sample is None]
         quarantined: list[dict[str, str]] = []
-        for place in np.flatnonzero(~done):
+        for place in missing:
             row = int(rows[place])
             try:
-                images[place] = read_sample(self.manifest, row, self.storage, self.data)
+                samples[place] = self._read(row, epoch)
                 valid[place] = True
             except BadSample as bad:
                 quarantined.append({"key": self.manifest.keys[row], "reason": bad.reason})
-        _fill_from_nearest(images, valid)
-        decodes = int((~done).sum())
+        counts = Counter(note for sample in samples if sample is not None for note in sample.notes)
         if self.on_decoded:
-            self.on_decoded(DecodeCount(self.name, number, decodes, quarantined))
+            self.on_decoded(DecodeCount(self.name, number, len(missing), quarantined, dict(counts)))
         return Chunk(
             number=number,
             epoch=epoch,
@@ -155,9 +173,10 @@ class StreamSource:
             labels=self.manifest.labels[rows],
             groups=self.manifest.group_ids[rows],
             factors=self.manifest.factors[rows],
-            images=images,
+            columns=_stack(_filled_from_nearest(samples, valid, self._blank), self._blank),
             label_sets=self.manifest.label_sets[rows],
-            decodes=decodes,
+            decodes=len(missing),
+            counts=dict(counts),
             quarantined=quarantined,
         )
 
@@ -173,37 +192,68 @@ class StreamSource:
             samples = inverse_permutation(self.plan.num_samples, self.seed, 0)[samples]
         return self.plan.locate(0, samples)
 
-    def _take_cached(
-        self, rows: Int64s, cached: CachedChunk, images: NDArray[np.uint8], valid: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        done = np.zeros(len(rows), np.bool_)
+    def _take_cached(self, rows: Int64s, cached: CachedChunk) -> list[Sample | None]:
+        """Return the images that chunks of epoch 0 hold, None for the others."""
+        samples: list[Sample | None] = [None] * len(rows)
         chunks, offsets = self._cached_places(rows)
         for number in np.unique(chunks):
             chunk = cached(int(number))
-            if chunk is None:
-                continue
-            here = chunks == number
-            images[here] = chunk.images[offsets[here]]
-            valid[here] = chunk.valid[offsets[here]]
-            done |= here
-        return done
+            for place in np.flatnonzero(chunks == number) if chunk is not None else ():
+                assert chunk is not None
+                offset = offsets[place]
+                samples[place] = Sample({"images": chunk.images[offset]}, valid=bool(chunk.valid[offset]))
+        return samples
+
+    def _read(self, row: int, epoch: int) -> Sample:
+        if self.clips is None:
+            return Sample({"images": read_sample(self.manifest, row, self.storage, self.data)})
+        # PyAV and decord are imported where there are clips only.
+        from pipelines.decode.read_clip import read_clip
+
+        made = read_clip(self.manifest, row, self.storage, self.data, planner=self.clips, epoch=epoch)
+        return Sample(*made)
+
+    def _blank(self) -> Sample:
+        """Return a black sample, for a chunk without any good one."""
+        size = self.data.canvas_px
+        if self.clips is None:
+            return Sample({"images": np.zeros((3, size, size), np.uint8)})
+        return Sample(blank_columns(self.clips, size))
 
 
-def first_samples(manifest: Manifest, data: DataConfig, *, seed: int, count: int) -> Chunk:
+def first_samples(
+    manifest: Manifest, data: DataConfig, *, seed: int, count: int, clips: ClipPlanner | None = None
+) -> Chunk:
     """Decode the first positions of epoch 0 of the pretrain split, apart from any stream."""
     rows = manifest.indices("pretrain")
     plan = ChunkPlan(num_samples=len(rows), chunk_samples=2)
-    source = StreamSource(manifest=manifest, rows=rows, data=data, seed=seed, plan=plan)
+    source = StreamSource(manifest=manifest, rows=rows, data=data, seed=seed, plan=plan, clips=clips)
     return source.decode_rows(source.first_rows(count))
 
 
-def _fill_from_nearest(images: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
-    """Copy the nearest valid image (of two the earlier) into each invalid place; all invalid: left black."""
+def _filled_from_nearest(
+    samples: list[Sample | None], valid: NDArray[np.bool_], blank: Callable[[], Sample]
+) -> list[Sample]:
+    """Return the samples with the nearest valid one (of two the earlier) in each invalid place."""
     good = np.flatnonzero(valid)
-    if len(good) == 0:
-        return
-    for place in np.flatnonzero(~valid):
-        images[place] = images[good[np.abs(good - place).argmin()]]
+    filled: list[Sample] = []
+    for place in range(len(samples)):
+        source = good[np.abs(good - place).argmin()] if len(good) else place
+        sample = samples[source] if len(good) else None
+        filled.append(blank() if sample is None else sample)
+    return filled
+
+
+def _stack(samples: list[Sample], blank: Callable[[], Sample]) -> dict[str, Column]:
+    """Return the samples' columns as those of their chunk, which may be empty."""
+    columns: dict[str, Column] = {}
+    for name, like in (samples[0] if samples else blank()).columns.items():
+        parts = [sample.columns[name] for sample in samples]
+        if name in RAGGED:
+            columns[name] = Ragged.of(parts) if parts else Ragged(like[:0], np.zeros(1, np.int64))
+        else:
+            columns[name] = np.stack(parts) if parts else np.zeros((0, *like.shape), like.dtype)
+    return columns
 
 
 def row_chunks(rows: Int64s, size: int) -> Iterable[Int64s]:

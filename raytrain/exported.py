@@ -75,7 +75,16 @@ class ExportedPathway(nn.Module):
         standardiser: Mapping[str, list[float]],
         channels_last: bool,
     ) -> "ExportedPathway":
-        """Return the exported form of a pathway's settings, with weights of no meaning yet."""
+        """Return the exported form of a pathway's settings, with weights of no meaning yet.
+
+        Raises:
+            ConfigError: the pathway takes no images.
+        """
+        if not isinstance(config.cut, PatchesConfig):
+            raise ConfigError(
+                f"export is for pathways of images, not for cut {config.cut.name}; their weights are in the "
+                "run's checkpoints, as safetensors"
+            )
         return cls(
             canvas_px=canvas_px,
             crop_px=config.augmentation.crop_px,
@@ -97,11 +106,9 @@ class ExportedPathway(nn.Module):
     def from_maps(self, maps: Tensor) -> Tensor:
         """Return the representation f32[B, cells, channels] of the operator's maps f32[B, C, h, w]."""
         patches = self.cut(self.standardiser(maps))
-        num_rows, num_images, num_columns = patches.shape[:3]
-        representation = self.encoder(patches.flatten(0, 2).contiguous(memory_format=self._layout))
-        grid = representation.view(num_rows, num_images, num_columns, -1)
-        cells: Tensor = grid.transpose(0, 1).reshape(num_images, num_rows * num_columns, -1)
-        return cells
+        maps = self.encoder(patches.flatten(0, 2).contiguous(memory_format=self._layout))
+        representation: Tensor = self.encoder.representation(maps, patches.shape[:3])
+        return representation.transpose(0, 1).flatten(1, 2)
 
 
 class ExportedEncoder(nn.Module):

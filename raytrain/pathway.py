@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from pipelines.augmentations.image import ImageAugmentation
-from pipelines.batch import ImageBatch
-from pipelines.cuts import Patches
-from pipelines.operators import build_operator
+from pipelines.batch import Batch, ImageBatch
 from pipelines.randomness import generator
 from pipelines.stage import view_name
 from pipelines.standardise import Standardiser
+from pipelines.views import Views
 from raytrain.collectives import GradientAverager, world_size
+from raytrain.config.cuts import ClipSettings, PatchesConfig
 from raytrain.config.run import PathwayConfig, TrainingConfig
-from raytrain.encoders import build_encoder, mean_over_pixels
+from raytrain.encoders import Encoder, build_encoder
 from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
 from raytrain.objectives import build_objective
@@ -64,29 +64,29 @@ class Pathway:
         standardiser: Standardiser,
     ) -> None:
         self.name, self.config, self.seed, self.device, self.training = name, config, seed, device, training
-        self._augmentation = ImageAugmentation(config.augmentation, canvas_px=canvas_px).to(device)
-        self._operator = build_operator(config.operator).to(device)
         self.standardiser = standardiser.to(device)
-        self._cut = Patches(config.cut).to(device)
-        empty = torch.zeros(1, 3, canvas_px, canvas_px, dtype=torch.uint8, device=device)
-        num_rows, _, num_columns, in_channels, size_px, _ = self._cut_views(empty, None).shape
-        self.num_cells = num_rows * num_columns
+        self._views = Views(
+            augmentation=config.augmentation,
+            operator=config.operator,
+            cut=config.cut,
+            canvas_px=canvas_px,
+            standardiser=self.standardiser,
+        ).to(device)
+        black = torch.zeros(_sample_shape(config, canvas_px), dtype=torch.uint8, device=device)
+        empty = self._views(black, None)
         words = (seed, name)
-        encoder = build_encoder(config.encoder, in_channels=in_channels, seed_words=words)
-        smallest_px = 2 ** sum(bool(layer.pool) for layer in encoder.layers)
-        if size_px < smallest_px:
-            raise ConfigError(
-                f"pathways.{name}.cut.size_px is {size_px}; encoder {config.encoder.name} halves a patch "
-                f"down to one pixel and needs at least {smallest_px}"
-            )
+        encoder = build_encoder(config.encoder, in_channels=empty.shape[3], seed_words=words)
+        _check_size(name, config, encoder, size_px=empty.shape[-1])
+        self.num_cells = encoder.num_cells(empty)
         objective = build_objective(
             config.objective,
             channels=encoder.channels,
             num_cells=self.num_cells,
+            num_rows=encoder.rows(empty),
             num_classes=num_classes,
             seed_words=words,
         )
-        self._layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        self._layout = encoder.memory_format if training.channels_last else torch.contiguous_format
         self.encoder = encoder.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         self.objective = objective.to(device)
         if training.compile:
@@ -107,25 +107,28 @@ class Pathway:
         """Number of trained values in encoder and objective."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 
-    def views(self, batch: ImageBatch, *, train: bool) -> Tensor:
-        """Return what the encoder sees, f32[R, B, Q, C, p, p], rows of patches first.
+    def views(self, batch: Batch, *, train: bool) -> Tensor:
+        """Return what the encoder sees, f32[R, B, Q, ...]: rows, images and columns of its samples.
 
-        Augmented by the batch's own draws when `train`, else cropped in the centre.
+        Patches [C, p, p] or frames [C, h, w] in rows, or volumes [C, T, h, w] in one. Augmented by the
+        batch's own draws when `train`, else cropped in the centre.
         """
-        operated = batch.operated.get(view_name(self.config)) if train else None
-        if operated is not None:
-            return self._cut_maps(operated.to(self.device, non_blocking=True))
-        draws = (
-            self._augmentation.draw(batch.key_hashes, seed=self.seed, epoch=batch.epoch) if train else None
-        )
-        return self._cut_views(batch.images.to(self.device, non_blocking=True), draws)
+        if train and isinstance(batch, ImageBatch) and view_name(self.config) in batch.operated:
+            operated = batch.operated[view_name(self.config)]
+            return self._views.of_maps(operated.to(self.device, non_blocking=True))
+        draws = None
+        if train:
+            draws = self._views.operated.draw(batch.key_hashes, seed=self.seed, epoch=batch.epoch)
+        seen: Tensor = self._views(batch.pixels.to(self.device, non_blocking=True), draws)
+        return seen
 
-    def views_of(self, images_u8: Tensor) -> Tensor:
-        """Return what the encoder sees of u8[B, 3, H, W] cropped in the centre, f32[R, B, Q, C, p, p]."""
-        return self._cut_views(images_u8.to(self.device), None)
+    def views_of(self, pixels: Tensor) -> Tensor:
+        """Return what the encoder sees of u8[B, 3, H, W] or clips u8[B, T, 3, H, W] cropped in the centre."""
+        seen: Tensor = self._views(pixels.to(self.device), None)
+        return seen
 
     def step(
-        self, batch: ImageBatch, *, rank: int = 0, stop: bool = False, watch: Watch | None = None
+        self, batch: Batch, *, rank: int = 0, stop: bool = False, watch: Watch | None = None
     ) -> StepResult:
         """Train on one batch (this rank's share of it): all layers' gradients, a finite check, one update.
 
@@ -157,14 +160,19 @@ class Pathway:
         self._guard.check()
 
     @torch.no_grad()
-    def represent(self, images_u8: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
-        """Return the last layer's representation of u8[B, 3, H, W]: [B, num_cells, channels], row by row."""
-        return self.represent_views(self.views_of(images_u8), dtype=dtype)
+    def represent(self, pixels: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
+        """Return the last layer's representation of what `views_of` takes: [B, num_cells, channels]."""
+        return self.represent_views(self.views_of(pixels), dtype=dtype)
+
+    @torch.no_grad()
+    def representation_of(self, pixels: Tensor) -> Tensor:
+        """Return the last layer's representation of what `views_of` takes, [R, B, Q, C]."""
+        return self._represent(self.views_of(pixels), None)
 
     @torch.no_grad()
     def represent_views(self, patches: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
         """Return the last layer's representation of `views_of` some images: [B, num_cells, channels]."""
-        return self._represent(patches, None).to(dtype)
+        return _cells(self._represent(patches, None)).to(dtype)
 
     @torch.no_grad()
     def represent_layers(
@@ -177,10 +185,9 @@ class Pathway:
         means: list[Tensor] = []
 
         def keep(_: int, representation_map: Tensor) -> None:
-            grid = mean_over_pixels(representation_map).view(*patches.shape[:3], -1)
-            means.append(grid.mean((0, 2)))
+            means.append(self.encoder.representation(representation_map, patches.shape[:3]).mean((0, 2)))
 
-        last = self._represent(patches, keep)
+        last = _cells(self._represent(patches, keep))
         return last.to(dtype), torch.cat(means, dim=1)[:, None].to(dtype)
 
     @property
@@ -194,12 +201,10 @@ class Pathway:
 
     def _represent(self, patches: Tensor, watch: Callable[[int, Tensor], None] | None) -> Tensor:
         self.encoder.eval()
-        num_rows, num_images, num_columns = patches.shape[:3]
         with self._autocast(), self._uncompiled():
-            representation = self.encoder(self._encoder_input(patches), watch)
-        grid = representation.view(num_rows, num_images, num_columns, -1)
-        cells: Tensor = grid.transpose(0, 1).reshape(num_images, self.num_cells, -1)
-        return cells
+            representation_map = self.encoder(self._encoder_input(patches), watch)
+        representation: Tensor = self.encoder.representation(representation_map, patches.shape[:3])
+        return representation
 
     @property
     def has_statistics(self) -> bool:
@@ -222,8 +227,8 @@ class Pathway:
             norm.reset_running_stats()
 
     @torch.no_grad()
-    def accumulate_statistics(self, images_u8: Tensor) -> None:
-        """Add u8[B, 3, H, W] to the running statistics of batch norm, every batch with equal weight.
+    def accumulate_statistics(self, pixels: Tensor) -> None:
+        """Add what `views_of` takes to the running statistics of batch norm, every batch with equal weight.
 
         Does nothing without batch norm.
         """
@@ -235,7 +240,7 @@ class Pathway:
         for norm in norms:
             norm.momentum = None
         with self._autocast(), self._uncompiled():
-            self.encoder(self._encoder_input(self._cut_views(images_u8.to(self.device), None)))
+            self.encoder(self._encoder_input(self.views_of(pixels)))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -276,16 +281,6 @@ class Pathway:
             digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    @torch.no_grad()
-    def _cut_views(self, images: Tensor, draws: Any) -> Tensor:
-        return self._cut_maps(self._operator(self._augmentation(images, draws)))
-
-    @torch.no_grad()
-    def _cut_maps(self, maps: Tensor) -> Tensor:
-        patches = self._cut(self.standardiser(maps))
-        assert isinstance(patches, Tensor)
-        return patches
-
     def _encoder_input(self, patches: Tensor) -> Tensor:
         return patches.flatten(0, 2).contiguous(memory_format=self._layout)
 
@@ -298,7 +293,7 @@ class Pathway:
         """Keep compilation to the training step: all layers share one cache of a few compiled variants."""
         return torch.compiler.set_stance("force_eager") if self.training.compile else nullcontext()
 
-    def _inputs(self, batch: ImageBatch, rank: int) -> tuple[Tensor, torch.Size, Any]:
+    def _inputs(self, batch: Batch, rank: int) -> tuple[Tensor, torch.Size, Any]:
         """Return patches [N, C, p, p], the grid (R, B, Q), N = R * B * Q, and the objective's draws."""
         patches = self.views(batch, train=True)
         grid = patches.shape[:3]
@@ -306,10 +301,10 @@ class Pathway:
         draws = self.objective.draw(rng, num_images=grid[1], num_rows=grid[0], num_columns=grid[2])
         return self._encoder_input(patches), grid, draws
 
-    def _local_gradients(self, batch: ImageBatch, *, rank: int, stop: bool, watch: Watch | None) -> None:
+    def _local_gradients(self, batch: Batch, *, rank: int, stop: bool, watch: Watch | None) -> None:
         """Forward, loss, backward and free one layer at a time; the next layer gets the detached output."""
         maps, grid, draws = self._inputs(batch, rank)
-        labels = _labels(batch)
+        labels = batch.targets
         for index in range(len(self.encoder.layers)):
             loss, maps = self._layer_gradients(index, maps, grid, draws, labels, watch)
             self._launch(index, loss, stop)
@@ -325,7 +320,7 @@ class Pathway:
     ) -> tuple[Tensor, Tensor]:
         with self._autocast():
             representation_map, following = self.encoder.layers[index](maps)
-            representation = mean_over_pixels(representation_map).view(*grid, -1)
+            representation = self.encoder.representation(representation_map, grid)
             loss = self.objective.layer_loss(index, representation, draws, labels)
         self._show(watch, index, representation, draws)
         del representation_map, representation  # the graph holds what the backward pass still needs
@@ -333,10 +328,10 @@ class Pathway:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), following
 
-    def _feedback_gradients(self, batch: ImageBatch, *, rank: int, stop: bool, watch: Watch | None) -> None:
+    def _feedback_gradients(self, batch: Batch, *, rank: int, stop: bool, watch: Watch | None) -> None:
         """As `_local_gradients`, but a layer goes backward once the layer above has seen the batch."""
         maps, grid, draws = self._inputs(batch, rank)
-        labels, last = _labels(batch), len(self.encoder.layers) - 1
+        labels, last = batch.targets, len(self.encoder.layers) - 1
 
         def backward(index: int, representation: Tensor) -> None:
             with self._autocast():
@@ -350,20 +345,21 @@ class Pathway:
             below = representation
             with self._autocast():
                 representation_map, maps = layer(maps.detach())
-                representation = mean_over_pixels(representation_map).view(*grid, -1)
+                representation = self.encoder.representation(representation_map, grid)
                 draws = self.objective.feedback_to_below(index, representation.detach(), draws)
             if index > 0:
                 backward(index - 1, below)
         backward(last, representation)
 
-    def _end_to_end_gradients(self, batch: ImageBatch, *, rank: int, stop: bool, watch: Watch | None) -> None:
+    def _end_to_end_gradients(self, batch: Batch, *, rank: int, stop: bool, watch: Watch | None) -> None:
         """One forward pass, one loss on the last layer, one backward pass."""
         maps, grid, draws = self._inputs(batch, rank)
         last = len(self.encoder.layers) - 1
         with self._autocast():
-            representation = self.encoder(maps, self._watch_maps(watch, grid, draws)).view(*grid, -1)
-            loss = self.objective.layer_loss(last, representation, draws, _labels(batch))
-        del maps, representation
+            representation_map = self.encoder(maps, self._watch_maps(watch, grid, draws))
+            representation = self.encoder.representation(representation_map, grid)
+            loss = self.objective.layer_loss(last, representation, draws, batch.targets)
+        del maps, representation_map, representation
         loss.backward()  # type: ignore[no-untyped-call]
         self._launch(last, loss.detach(), stop)
 
@@ -374,7 +370,7 @@ class Pathway:
             return None
 
         def show(index: int, representation_map: Tensor) -> None:
-            representation = mean_over_pixels(representation_map.detach()).view(*grid, -1)
+            representation = self.encoder.representation(representation_map.detach(), grid)
             self._show(watch, index, representation, draws)
 
         return show
@@ -399,7 +395,7 @@ class Pathway:
             scalars = torch.cat([scalars, scalars.new_full((1,), float(stop))])
         self._averager.launch(parameters + self.objective.layer_parameters(index), scalars=scalars)
 
-    def _update(self, losses: Tensor, batch: ImageBatch) -> None:
+    def _update(self, losses: Tensor, batch: Batch) -> None:
         gradients = [parameter.grad for parameter in self._parameters.values()]
         diverged = self._guard.watch(losses, gradients, epoch=batch.epoch, step=batch.step)
         if not self._defers_check:
@@ -413,12 +409,30 @@ class Pathway:
             f"{part}.{name}": value for part, module in parts for name, value in module.state_dict().items()
         }
 
-    def _norms(self) -> list[nn.BatchNorm2d]:
-        return [module for module in self.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    def _norms(self) -> list[BatchNorm]:
+        return [module for module in self.encoder.modules() if isinstance(module, BatchNorm)]
 
 
-def _labels(batch: ImageBatch) -> Tensor:
-    """Return the classes i64[B], or the label sets i64[B, L] where the data has them; -1: none."""
-    if batch.label_sets.shape[1] == 0:
-        return batch.labels
-    return torch.where(batch.labels[:, None] < 0, -1, batch.label_sets.long())
+def _cells(representation: Tensor) -> Tensor:
+    """Return [R, B, Q, C] as [B, R * Q, C], row by row."""
+    return representation.transpose(0, 1).flatten(1, 2)
+
+
+def _sample_shape(config: PathwayConfig, canvas_px: int) -> tuple[int, ...]:
+    """Return the shape of one sample as the pathway reads it."""
+    frames = (config.cut.num_frames,) if isinstance(config.cut, ClipSettings) else ()
+    return 1, *frames, 3, canvas_px, canvas_px
+
+
+def _check_size(name: str, config: PathwayConfig, encoder: Encoder, *, size_px: int) -> None:
+    if size_px < encoder.smallest_px:
+        setting = ".cut.size_px" if isinstance(config.cut, PatchesConfig) else ": data.canvas_px or crop_px"
+        raise ConfigError(
+            f"pathways.{name}{setting} is {size_px}; encoder {config.encoder.name} reduces its input "
+            f"down to one pixel and needs at least {encoder.smallest_px}"
+        )
+    if isinstance(config.cut, ClipSettings) and config.cut.num_frames < encoder.smallest_frames:
+        raise ConfigError(
+            f"pathways.{name}.cut.num_frames is {config.cut.num_frames}; encoder {config.encoder.name} needs "
+            f"at least {encoder.smallest_frames}"
+        )

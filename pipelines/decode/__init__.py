@@ -15,7 +15,7 @@ from raytrain.config.data import DataConfig
 
 
 def read_sample(manifest: Manifest, index: int, storage: Storage, config: DataConfig) -> NDArray[np.uint8]:
-    """Return a row's sample decoded on the run's canvas: u8[3, canvas, canvas].
+    """Return a row's image decoded on the run's canvas: u8[3, canvas, canvas].
 
     Raises:
         BadSample: the sample is missing, changed since the manifest was made, or broken.

@@ -21,6 +21,8 @@ FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "WEBP", "TIFF")
 GREY = 128
 """what shows through transparent pixels and fills the borders of fit = pad"""
 _ORIENTATION = 0x0112
+_TRANSPOSED = 5
+"""from this orientation on, width and height change places"""
 _PILLOW = r"PIL\."
 _QUIET = ("ignore", None, Warning, re.compile(_PILLOW), 0)
 _TURNS = {
@@ -57,6 +59,33 @@ def decode_image(data: bytes, *, canvas_px: int, fit: Fit, max_pixels: int) -> N
     return np.ascontiguousarray(np.asarray(placed, np.uint8).transpose(2, 0, 1))
 
 
+def decode_square(data: bytes, *, side_px: int, offset: float, max_pixels: int) -> NDArray[np.uint8]:
+    """Return the square whose side is the upright image's short side, resized: u8[3, side, side].
+
+    Args:
+        offset: where it is cut along the long side, 0 at the left or top end, 1 at the right or bottom.
+
+    Raises:
+        BadSample: empty, truncated, too large, or no image.
+    """
+    image = open_image(data, max_pixels=max_pixels)
+    try:
+        width, height = _reduce(image, side_px)
+        image.load()
+        orientation = _orientation(image)
+        upright = _turn(_to_rgb(image), orientation)
+        if orientation >= _TRANSPOSED:
+            width, height = height, width
+        side = min(width, height)
+        left, top = (width - side) * offset, (height - side) * offset
+        placed = _resize(upright, (side_px, side_px), (left, top, left + side, top + side))
+    except (BadSample, MemoryError):
+        raise
+    except Exception as error:
+        raise BadSample(f"cannot be decoded: {_first_line(error)}") from None
+    return np.ascontiguousarray(np.asarray(placed, np.uint8).transpose(2, 0, 1))
+
+
 def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """Return the image with its header read and its pixels not yet.
 
@@ -87,6 +116,12 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     if not width * height:
         raise BadSample(f"has no pixels ({width} x {height})")
     return image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an opened image as it is shown."""
+    width, height = image.size
+    return (height, width) if _orientation(image) >= _TRANSPOSED else (width, height)
 
 
 def _reduce(image: Image.Image, canvas_px: int) -> Extent:

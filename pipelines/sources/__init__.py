@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pipelines.archive import ArchiveStorage, is_archive, is_gzipped, refuse_gzipped
 from pipelines.manifest import MANIFEST_FILE, Manifest
-from pipelines.sources import cifar10, codebrim, gtsrb, stl10
+from pipelines.sources import cifar10, codebrim, frames, gtsrb, hmdb51, kinetics, stl10, ucf101, videos
+from pipelines.sources.clips import read_clips
 from pipelines.sources.csv import read_csv
 from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import read_folder
 from pipelines.sources.join import join_manifests, roles_by_root
+from pipelines.sources.media import first_medium
 from pipelines.sources.shapes import read_shapes
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
@@ -25,7 +27,10 @@ class Source:
 
     read: Callable[[DataConfig, Storage], Manifest]
     detect: Callable[[Storage], bool] | None = None
-    """None: never chosen before the class folders, which are what is left"""
+    """whether the root holds what only this layout has"""
+    recognise: Callable[[Storage, str], bool] | None = None
+    """where none is detected: whether the first image or video below the root is of this layout; the first of
+    SOURCES that says so is taken, else the class folders, which are what is left"""
 
 
 SOURCES = {
@@ -36,7 +41,13 @@ SOURCES = {
     "stl10": Source(stl10.read_stl10, stl10.detect),
     "cifar10": Source(cifar10.read_cifar10, cifar10.detect),
     "codebrim": Source(codebrim.read_codebrim, codebrim.detect),
+    "ucf101": Source(ucf101.read_ucf101, ucf101.detect, ucf101.recognise),
+    "hmdb51": Source(hmdb51.read_hmdb51, hmdb51.detect, hmdb51.recognise),
+    "kinetics": Source(kinetics.read_kinetics, recognise=kinetics.recognise),
+    "videos": Source(videos.read_videos, recognise=videos.recognise),
+    "frames": Source(frames.read_frames, frames.detect),
     "shapes": Source(lambda config, _: read_shapes(config)),
+    "clips": Source(lambda config, _: read_clips(config)),
 }
 """name in data.source -> layout; each is a module of that name"""
 
@@ -77,9 +88,11 @@ def _read_checked(config: DataConfig) -> Manifest:
 def _read(config: DataConfig) -> Manifest:
     if config.source == "shapes":
         return read_shapes(config)
+    if config.source == "clips":
+        return read_clips(config)
     if not config.root:
         raise ConfigError(
-            "data.root is not set; name the folder of the data set, or use data.source = 'shapes'"
+            "data.root is not set; name the folder of the data set, or use data.source = 'shapes' or 'clips'"
         )
     root = absolute_root(config.root)
     storage = open_storage(root, config)
@@ -127,6 +140,10 @@ def _read_layout(config: DataConfig, storage: Storage) -> Manifest:
         raise ConfigError(
             f"data.root {config.root}: holds the layouts of {' and '.join(found)}; name one by data.source"
         )
+    if not found and (first := first_medium(storage)):
+        found = [
+            name for name, source in SOURCES.items() if source.recognise and source.recognise(storage, first)
+        ]
     return SOURCES[found[0] if found else "folder"].read(config, storage)
 
 

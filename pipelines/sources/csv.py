@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.manifest import SPLITS, Manifest
 from pipelines.quarantine import BadSample
 from pipelines.sources.folder import READY_SPLITS
+from pipelines.sources.media import VIDEOS
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage import Storage
 from raytrain.config.data import CsvConfig, DataConfig
@@ -63,7 +64,26 @@ def read_csv(
         )
         for path, split, label, row in zip(paths, splits, labels, listed.rows, strict=True)
     ]
-    return build_manifest(samples, root=storage.root, classes=names, config=config, label_sets=label_sets)
+    return build_manifest(
+        samples,
+        root=storage.root,
+        classes=names,
+        config=config,
+        label_sets=label_sets,
+        modality=_modality(paths, listed),
+    )
+
+
+def _modality(paths: list[str], listed: _List) -> str:
+    videos = [VIDEOS.holds(path) for path in paths]
+    if all(videos):
+        return VIDEOS.modality
+    if any(videos):
+        raise DataError(
+            f"{listed.where}: names {sum(videos)} videos among {len(paths)} files, e.g. "
+            f"{paths[videos.index(True)]} beside {paths[videos.index(False)]}; list either images or videos"
+        )
+    return "image"
 
 
 def _lines(listed: _List) -> "zip[tuple[dict[str, str], int]]":

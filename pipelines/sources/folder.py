@@ -1,22 +1,21 @@
 """Class folders: root/<class>/**.png, or root/train/<class>/** beside root/test/<class>/** as a ready split.
 
-Images that all lie in the root itself, without any folder, are unlabelled: all for pretraining. Names that
-start with a dot and __MACOSX are skipped: they are what file managers leave behind.
+The same rules hold for folders of videos, see `pipelines.sources.videos`. Files that all lie in the root
+itself, without any folder, are unlabelled: all for pretraining. Names that start with a dot and __MACOSX are
+skipped: they are what file managers leave behind.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
-from pipelines.manifest import Manifest, table_from_columns
-from pipelines.sources.splits import cut_splits
+from pipelines.manifest import Manifest
+from pipelines.sources.media import IMAGES, MEDIA, Medium, describe, split_by_medium
+from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp")
+EXTENSIONS = IMAGES.extensions
 READY_SPLITS = {
     "train": "train",
     "test": "test",
@@ -47,40 +46,61 @@ def read_folder(config: DataConfig, storage: Storage) -> Manifest:
     Raises:
         DataError: no images, or images that lie in no class folder.
     """
-    files, others = split_by_kind(storage.list_files())
+    return read_class_folders(config, storage, IMAGES)
+
+
+def read_class_folders(
+    config: DataConfig, storage: Storage, medium: Medium, *, group_of: Callable[[str], str] | None = None
+) -> Manifest:
+    """Return the manifest of class folders of a medium; `group_of` names the group of a path.
+
+    Raises:
+        DataError: no such files, some that lie in no class folder, or, where the layout was guessed, files of
+            another medium beside them.
+    """
+    files, others = split_by_medium(storage.list_files(), medium)
     if not files:
-        raise DataError(f"data.root {storage.root}: no images ({', '.join(EXTENSIONS)}); {describe(others)}")
+        raise DataError(
+            f"data.root {storage.root}: no {medium.name} ({', '.join(medium.extensions)}); {describe(others)}"
+        )
+    if config.source == "auto":
+        _check_unmixed(files, others, medium, storage.root)
     found = _ready_split(files) or [_Found(file, "train", _class_of(file.path, 0)) for file in files]
     if not any("/" in file.path for file in files):
         found = [_Found(file, "pretrain", "") for file in files]
     stray = [item.file.path for item in found if not item.class_name and item.split != "pretrain"]
     if stray:
         raise DataError(
-            f"data.root {storage.root}: {len(stray)} of {len(files)} images lie outside a class folder, e.g. "
-            f"{stray[0]}; put every image into one folder a class"
+            f"data.root {storage.root}: {len(stray)} of {len(files)} {medium.name} lie outside a class "
+            f"folder, e.g. {stray[0]}; put every {medium.name[:-1]} into one folder a class"
         )
     classes = tuple(sorted({item.class_name for item in found if item.class_name}))
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
-    labels = np.array([numbers[item.class_name] for item in found], np.int64)
-    keys = [item.file.path for item in found]
-    splits = [item.split for item in found]
-    splits = cut_splits(
-        splits,
-        groups=keys,
-        labels=labels,
-        seed=config.split_seed,
-        select_fraction=0.0 if "select" in splits else config.select_fraction,
-        test_fraction=0.0 if "test" in splits else config.test_fraction,
+    samples = [
+        Sample(
+            key=item.file.path,
+            uri=item.file.path,
+            size=item.file.size,
+            split=item.split,
+            label=numbers[item.class_name],
+            group=group_of(item.file.path) if group_of else "",
+        )
+        for item in found
+    ]
+    return build_manifest(
+        samples, root=storage.root, classes=classes, config=config, modality=medium.modality
     )
-    table = table_from_columns(
-        key=keys,
-        uri=keys,
-        bytes_=[item.file.size for item in found],
-        label=labels,
-        split=splits,
-        group=keys,
-    )
-    return Manifest(table=table, root=storage.root, classes=classes)
+
+
+def _check_unmixed(files: list[FileInfo], others: list[FileInfo], medium: Medium, root: str) -> None:
+    for other in MEDIA:
+        strangers = [file.path for file in others if other is not medium and other.holds(file.path)]
+        if strangers:
+            raise DataError(
+                f"data.root {root}: holds {len(files)} {medium.name} and {len(strangers)} {other.name}, e.g. "
+                f"{files[0].path} and {strangers[0]}; name those that are the samples by data.source = "
+                f"{medium.source} or {other.source}"
+            )
 
 
 def has_ready_split(storage: Storage) -> bool:
@@ -88,29 +108,14 @@ def has_ready_split(storage: Storage) -> bool:
     return bool(_ready_split(split_by_kind(storage.list_files())[0]))
 
 
-def describe(files: list[FileInfo]) -> str:
-    """Say what a folder holds instead of images, e.g. `found 12 files: 10 .txt, 2 .csv`."""
-    if not files:
-        return "the folder is empty"
-    kinds = Counter(_extension(file.path) or "without extension" for file in files)
-    shown = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6))
-    return f"found {len(files)} files: {shown}"
-
-
 def is_image(path: str) -> bool:
     """Return whether a file's name ends like an image's."""
-    return _extension(path) in EXTENSIONS
+    return IMAGES.holds(path)
 
 
 def split_by_kind(found: Iterable[FileInfo]) -> tuple[list[FileInfo], list[FileInfo]]:
     """Return the images and the other files, without what file managers leave behind."""
-    images: list[FileInfo] = []
-    others: list[FileInfo] = []
-    for file in found:
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.path.split("/"))
-        if not hidden:
-            (images if is_image(file.path) else others).append(file)
-    return images, others
+    return split_by_medium(found, IMAGES)
 
 
 def _ready_split(files: list[FileInfo]) -> list[_Found]:
@@ -133,9 +138,3 @@ def _ready_split(files: list[FileInfo]) -> list[_Found]:
 def _class_of(path: str, depth: int) -> str:
     parts = path.split("/")
     return parts[depth] if len(parts) > depth + 1 else ""
-
-
-def _extension(path: str) -> str:
-    name = path.rpartition("/")[2]
-    stem, dot, extension = name.rpartition(".")
-    return f".{extension.lower()}" if dot and stem else ""

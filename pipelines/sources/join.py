@@ -66,6 +66,7 @@ def join_manifests(
         root="",
         classes=classes,
         modality=modalities.pop(),
+        notes=tuple(note for part in parts for note in part.manifest.notes),
     )
 
 

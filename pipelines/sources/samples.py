@@ -34,6 +34,8 @@ def build_manifest(
     classes: tuple[str, ...],
     config: DataConfig,
     label_sets: NDArray[np.uint8] | None = None,
+    modality: str = "image",
+    notes: tuple[str, ...] = (),
 ) -> Manifest:
     """Return the manifest; shares of the training groups become the select and test splits that are missing.
 
@@ -72,7 +74,7 @@ def build_manifest(
         label_sets=label_sets,
         payload=[sample.payload for sample in samples],
     )
-    return Manifest(table=table, root=root, classes=classes)
+    return Manifest(table=table, root=root, classes=classes, modality=modality, notes=notes)
 
 
 def _check_groups(

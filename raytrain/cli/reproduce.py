@@ -11,8 +11,7 @@ from raytrain.cli.parse import flag_names, parse
 from raytrain.config import RunConfig, load_preset
 from raytrain.errors import ConfigError
 
-TEMPLATE = "table-small"
-NAMES = ("table1", "table2", "figure2")
+NAMES = ("table1", "table2", "figure2", "table4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ def reproduce(arguments: list[str]) -> int:
         raise ConfigError(f"reproduce what? name one of {', '.join(NAMES)}")
     name, rest = ("", arguments) if wants_help else (arguments[0], arguments[1:])
     preset, rest = _take_preset(rest)
-    base = load_preset(preset)
+    base = load_preset(preset or _template(name))
     base = dataclasses.replace(base, out=f"runs/{name}")
     default = ReproduceCommand(settings=base)
     command = parse(
@@ -57,7 +56,7 @@ def reproduce(arguments: list[str]) -> int:
 
 
 def _take_preset(arguments: list[str]) -> tuple[str, list[str]]:
-    """Return the preset that gives the settings, and the other arguments."""
+    """Return the preset that gives the settings ("": the table's own), and the other arguments."""
     for index, word in enumerate(arguments):
         if word.startswith("--preset="):
             return word.partition("=")[2], arguments[:index] + arguments[index + 1 :]
@@ -65,4 +64,11 @@ def _take_preset(arguments: list[str]) -> tuple[str, list[str]]:
             if index + 1 == len(arguments):
                 raise ConfigError("--preset needs a name")
             return arguments[index + 1], arguments[:index] + arguments[index + 2 :]
-    return TEMPLATE, arguments
+    return "", arguments
+
+
+def _template(name: str) -> str:
+    """Return the preset that a table takes its settings from; that of the first while none is named."""
+    from raytrain.reproduction.grid import find_study
+
+    return find_study(name or NAMES[0]).template

@@ -46,8 +46,9 @@ def probe(arguments: list[str]) -> int:
     default = ProbeCommand(run=tyro.MISSING, settings=base)
     command = parse("probe", ProbeCommand, arguments, default, known=flag_names(base))
     from raytrain import api
-    from raytrain.reporting.results import curves_text, results_text
+    from raytrain.reporting.results import curves_text, motion_text, results_text
 
     summary = api.probe(command.run, command.settings).summary
-    print("\n".join(text for text in (results_text(summary), curves_text(summary)) if text))
+    texts = (results_text(summary), motion_text(summary), curves_text(summary))
+    print("\n".join(text for text in texts if text))
     return 0

@@ -42,12 +42,12 @@ def _run_training(config: RunConfig, seeds: int) -> int:
     from rich.console import Console
 
     from raytrain import api
-    from raytrain.reporting.results import results_text, seeds_table, seeds_text
+    from raytrain.reporting.results import motion_text, results_text, seeds_table, seeds_text
 
     console = Console(width=None if sys.stdout.isatty() else 200)
     if seeds == 1:
         run = api.train(config, console=console)
-        print(results_text(run.summary))
+        print("\n".join(text for text in (results_text(run.summary), motion_text(run.summary)) if text))
         print(f"results: {run.folder / 'summary.json'}")
         _say_report(run.folder)
         return 0

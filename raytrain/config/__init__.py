@@ -6,12 +6,14 @@ Each file owns the settings of one room; `run.py` joins them, `loader.py` reads 
 from raytrain.config.cache import CacheConfig
 from raytrain.config.cuts import PatchesConfig
 from raytrain.config.data import DataConfig, ShapesConfig
-from raytrain.config.encoders import EncoderConfig, Vgg6Config
+from raytrain.config.encoders import EncoderConfig, MovnetConfig, Vgg6Config
 from raytrain.config.loader import from_mapping, load_preset, load_toml, preset_names, settings_of, to_toml
 from raytrain.config.objectives import (
     ClappConfig,
+    ClappVideoConfig,
     HingeCpcConfig,
     InfonceConfig,
+    MotionObjectiveConfig,
     ObjectiveConfig,
     SupervisedConfig,
 )
@@ -30,6 +32,7 @@ __all__ = [
     "AugmentationConfig",
     "CacheConfig",
     "ClappConfig",
+    "ClappVideoConfig",
     "ClassifierProbeConfig",
     "DataConfig",
     "DtcwtConfig",
@@ -38,6 +41,8 @@ __all__ = [
     "IdentityConfig",
     "InfonceConfig",
     "LbpConfig",
+    "MotionObjectiveConfig",
+    "MovnetConfig",
     "ObjectiveConfig",
     "OperatorConfig",
     "OptimizerConfig",

@@ -1,14 +1,18 @@
 """Settings of the cut: how the objective's input is taken from the operator's output."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raytrain.config.checks import at_least, positive
+
+Modality = Literal["image", "clip", "events"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchesConfig:
-    """Overlapping square patches; rows of patches are the sequence that is predicted."""
+    """Overlapping square patches of an image; rows of patches are the sequence that is predicted."""
+
+    modality: ClassVar[Modality] = "image"
 
     name: Literal["patches"] = "patches"
     size_px: int = 16
@@ -23,3 +27,59 @@ class PatchesConfig:
     def num_steps(self, canvas_px: int) -> int:
         """Return the number of patches along one side of the canvas."""
         return max(0, (canvas_px - self.size_px) // self.stride_px + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """Which frames of a clip a pathway asks for."""
+
+    modality: ClassVar[Modality] = "clip"
+
+    num_frames: int = 16
+    """T; a clip that is shorter repeats its last frame"""
+    rate_hz: float = 10.0
+    """frames a second, by the stream's time stamps; 0: every frame"""
+
+    def __post_init__(self) -> None:
+        at_least("cut.num_frames", self.num_frames, 1)
+        at_least("cut.rate_hz", self.rate_hz, 0)
+
+    def num_steps(self, canvas_px: int) -> int:
+        """Return the length of the sequence that is predicted."""
+        return self.num_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesConfig(ClipSettings):
+    """Whole frames, each seen by a 2-D encoder; time is the sequence that is predicted."""
+
+    name: Literal["frames"] = "frames"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeConfig(ClipSettings):
+    """The clip as one volume, seen by a 3-D encoder."""
+
+    name: Literal["volume"] = "volume"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig(ClipSettings):
+    """A volume whose motion is known: a window moving over one frame (egomotion), or a scene at a known pace.
+
+    A coin keyed by the sample picks the kind. `num_frames` and `rate_hz` are what is represented.
+    """
+
+    name: Literal["motion"] = "motion"
+    scene_view: Literal["frame", "window"] = "frame"
+    """what a scene-motion clip shows: whole frames (published), or a window at rest of the egomotion's size
+    and scale, so that a single frame tells nothing of the kind"""
+    still: bool = False
+    """control: one random frame of the clip, repeated; what is learnt then is not motion"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("cut.num_frames", self.num_frames, 2)
+
+
+CutConfig = PatchesConfig | FramesConfig | VolumeConfig | MotionConfig

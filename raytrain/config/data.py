@@ -72,18 +72,76 @@ class SplitRootsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneratedClipsConfig:
+    """The generated clips: textured shapes whose object or camera moves, written as encoded files."""
+
+    num_train: int = 192
+    num_test: int = 96
+    size_px: int = 96
+    """short side; frames are 4:3"""
+    num_frames: int = 96
+    rate_hz: float = 24.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("data.generated.num_train", self.num_train, 1)
+        at_least("data.generated.num_test", self.num_test, 1)
+        at_least("data.generated.size_px", self.size_px, 32)
+        if self.size_px % 2:
+            raise ConfigError(f"data.generated.size_px is {self.size_px}; it must be even, for the encoders")
+        at_least("data.generated.num_frames", self.num_frames, 2)
+        positive("data.generated.rate_hz", self.rate_hz)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoConfig:
+    """How video files are decoded."""
+
+    decoder: Literal["auto", "decord", "torchcodec", "pyav"] = "auto"
+    """auto: decord, then torchcodec where it imports, then PyAV, whichever takes the file"""
+    decode_timeout_s: float = 60.0
+    """a clip that takes longer is quarantined, its decoder is killed"""
+    frame_rate_hz: float = 24.0
+    """of clips that are folders of frames, which have no time stamps"""
+    split_list: int = 1
+    """which official list of UCF101 or HMDB51 names training and test clips: 1, 2 or 3"""
+
+    def __post_init__(self) -> None:
+        positive("data.video.decode_timeout_s", self.decode_timeout_s)
+        positive("data.video.frame_rate_hz", self.frame_rate_hz)
+        if self.split_list not in (1, 2, 3):
+            raise ConfigError(f"data.video.split_list is {self.split_list}; there are lists 1, 2 and 3")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the samples come from and how they are streamed."""
 
-    source: Literal["auto", "folder", "flat", "csv", "gtsrb", "stl10", "cifar10", "codebrim", "shapes"] = (
-        "auto"
-    )
+    source: Literal[
+        "auto",
+        "folder",
+        "flat",
+        "csv",
+        "gtsrb",
+        "stl10",
+        "cifar10",
+        "codebrim",
+        "shapes",
+        "ucf101",
+        "hmdb51",
+        "kinetics",
+        "videos",
+        "frames",
+        "clips",
+    ] = "auto"
     """auto: a prepared manifest or the layout that root holds; see `raytrain list sources`"""
     root: str = ""
     """folder of the data set or of a prepared manifest, a .tar or .zip of it, or a .csv list"""
     splits: SplitRootsConfig = field(default_factory=SplitRootsConfig)
     csv: CsvConfig = field(default_factory=CsvConfig)
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
+    generated: GeneratedClipsConfig = field(default_factory=GeneratedClipsConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
     canvas_px: int = 64
     """every image is brought to this square, because a batch must have one size"""
     fit: Literal["squash", "cover", "pad"] = "squash"
@@ -126,10 +184,20 @@ class DataConfig:
         at_least("data.read_retries", self.read_retries, 0)
         for name in ("chunk_mib", "window_mib", "lease_s", "read_timeout_s", "cache_gib", "max_pixels"):
             positive(f"data.{name}", getattr(self, name))
-        if self.source == "shapes" and self.root:
-            raise ConfigError("data.root is set but data.source = shapes is generated; drop one of them")
-        named = [name for name in ("pretrain", "probe_train", "select", "test") if getattr(self.splits, name)]
-        if self.source == "shapes" and named:
+        if not self.is_generated:
+            return
+        if self.root:
             raise ConfigError(
-                f"data.splits.{named[0]} is set but data.source = shapes is generated; drop one of them"
+                f"data.root is set but data.source = {self.source} is generated; drop one of them"
             )
+        named = [name for name in ("pretrain", "probe_train", "select", "test") if getattr(self.splits, name)]
+        if named:
+            raise ConfigError(
+                f"data.splits.{named[0]} is set but data.source = {self.source} is generated; "
+                "drop one of them"
+            )
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the data need no root."""
+        return self.source in ("shapes", "clips")

@@ -31,4 +31,26 @@ class Vgg6Config:
         return tuple(int(count * self.width) for count in (128, 256, 256, 512, 1024, 1024))
 
 
-EncoderConfig = Vgg6Config
+@dataclass(frozen=True, kw_only=True)
+class MovnetConfig:
+    """The five-layer 3-D network of CLAPP's video experiments: 96 M, 256 M, 512, 512, 512 M."""
+
+    name: Literal["movnet"] = "movnet"
+    width: float = 1.0
+    """multiplier of all channel counts"""
+    batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        positive("encoder.width", self.width)
+        if 32 * self.width != int(32 * self.width):
+            raise ConfigError(
+                f"encoder.width is {self.width}; 32 channels times it must be whole, e.g. 0.125 or 0.5"
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channel counts of the five layers."""
+        return tuple(int(count * self.width) for count in (96, 256, 512, 512, 512))
+
+
+EncoderConfig = Vgg6Config | MovnetConfig

@@ -102,8 +102,10 @@ def _convert_dataclass(kind: Any, value: Any, where: str, path: str) -> Any:
 
 
 def _choose(kinds: tuple[Any, ...], value: Any, where: str, path: str) -> Any:
-    """Pick the member of a union by its `name`."""
+    """Pick the member of a union by its `name`; without one the first, where it has all that is set."""
     name = value if isinstance(value, str) else value.get("name") if isinstance(value, dict) else None
+    if isinstance(value, dict) and name is None and value.keys() <= typing.get_type_hints(kinds[0]).keys():
+        return kinds[0]
     known = {kind.__dataclass_fields__["name"].default: kind for kind in kinds}
     if name not in known:
         raise ConfigError(f"{where}: {path}.name is {name!r}{did_you_mean(str(name), known)}")

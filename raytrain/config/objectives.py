@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from raytrain.config.checks import at_least
+from raytrain.config.checks import at_least, share
 from raytrain.errors import ConfigError
 
 Negatives = Literal["same_image", "per_location", "everywhere"]
@@ -83,4 +83,37 @@ class SupervisedConfig:
     """mean over the patches, or all of them flattened, before the classifier"""
 
 
-ObjectiveConfig = ClappConfig | HingeCpcConfig | InfonceConfig | SupervisedConfig
+@dataclass(frozen=True, kw_only=True)
+class ClappVideoConfig:
+    """CLAPP's loss of volumes: each step of time predicts the next ones, all others are its negatives."""
+
+    name: Literal["clapp_video"] = "clapp_video"
+    num_steps: int = 3
+    """K, how many steps of time ahead are predicted"""
+    vectors: Literal["flat", "spatial"] = "flat"
+    """what is told apart: whole maps of a step, or single pixels (the work grows with their square)"""
+    local: bool = True
+    """a loss at every layer and no gradient between layers; False: one at the last, trained end to end"""
+
+    def __post_init__(self) -> None:
+        at_least("objective.num_steps", self.num_steps, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionObjectiveConfig:
+    """Kind of motion (of the camera or of the scene) and its speed, trained end to end."""
+
+    name: Literal["motion"] = "motion"
+    dropout: float = 0.5
+    """share of each head's hidden units that is left out of a training step"""
+    hidden: int = 512
+    """hidden units of each head"""
+
+    def __post_init__(self) -> None:
+        share("objective.dropout", self.dropout)
+        at_least("objective.hidden", self.hidden, 1)
+
+
+ObjectiveConfig = (
+    ClappConfig | HingeCpcConfig | InfonceConfig | SupervisedConfig | ClappVideoConfig | MotionObjectiveConfig
+)

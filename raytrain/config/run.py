@@ -7,13 +7,15 @@ from typing import Literal
 
 from raytrain.config.cache import CacheConfig
 from raytrain.config.checks import at_least, positive
-from raytrain.config.cuts import PatchesConfig
+from raytrain.config.cuts import ClipSettings, CutConfig, Modality, MotionConfig, PatchesConfig
 from raytrain.config.data import DataConfig
 from raytrain.config.encoders import EncoderConfig, Vgg6Config
 from raytrain.config.objectives import ClappConfig, ObjectiveConfig, PredictionSettings
 from raytrain.config.operators import IdentityConfig, OperatorConfig
 from raytrain.config.probe import ClassifierProbeConfig, protocol_names
 from raytrain.errors import ConfigError
+
+CUTS_OF_ENCODERS = {"vgg6": ("patches", "frames"), "movnet": ("volume", "motion")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class PathwayConfig:
     operator: OperatorConfig = field(default_factory=IdentityConfig)
     placement: Literal["worker", "stream"] = "worker"
     """stream: augmentation and operator run once, in a Ray Data stage, for all pathways with the same ones"""
-    cut: PatchesConfig = field(default_factory=PatchesConfig)
+    cut: CutConfig = field(default_factory=PatchesConfig)
     encoder: EncoderConfig = field(default_factory=Vgg6Config)
     objective: ObjectiveConfig = field(default_factory=ClappConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -166,7 +168,33 @@ class RunConfig:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
                 raise ConfigError(f"pathway name {name!r}: use letters, digits, '-' and '_', at most 41")
             self._check_cut(name, pathway)
+            _check_parts(name, pathway)
+        self._check_modality()
         self._check_batch()
+
+    @property
+    def modality(self) -> Modality:
+        """What a sample is, as the cuts take it."""
+        return next(iter(self.pathways.values())).cut.modality
+
+    @property
+    def probed(self) -> tuple[str, ...]:
+        """The pathways whose representations are measured: all but those that see a clip's still only."""
+        cuts = {name: pathway.cut for name, pathway in self.pathways.items()}
+        moving = tuple(n for n, cut in cuts.items() if not (isinstance(cut, MotionConfig) and cut.still))
+        return moving or tuple(self.pathways)
+
+    def _check_modality(self) -> None:
+        for name, pathway in self.pathways.items():
+            if pathway.cut.modality != self.modality:
+                raise ConfigError(
+                    f"pathways.{name}.cut {pathway.cut.name} takes samples of kind {pathway.cut.modality}, "
+                    f"the first pathway {self.modality}; a run has one kind: make two runs"
+                )
+        if self.modality == "clip" and self.data.cache != "none":
+            raise ConfigError(
+                f"data.cache is {self.data.cache}, but each epoch takes other frames; set it to none"
+            )
 
     def _check_cut(self, name: str, pathway: PathwayConfig) -> None:
         view_px = pathway.augmentation.crop_px or self.data.canvas_px
@@ -180,11 +208,11 @@ class RunConfig:
             needed = pathway.objective.num_steps + pathway.objective.skip + 1
             if rows < needed:
                 raise ConfigError(
-                    f"pathways.{name}: {rows} rows of patches on {view_px} px, but objective.num_steps "
+                    f"pathways.{name}: {_sequence(pathway.cut, rows, view_px)}, but objective.num_steps "
                     f"{pathway.objective.num_steps} with skip {pathway.objective.skip} needs {needed}; "
-                    "lower num_steps or the cut's stride_px, or raise data.canvas_px"
+                    f"lower num_steps or {_longer(pathway.cut)}"
                 )
-        if rows < 1:
+        if isinstance(pathway.cut, PatchesConfig) and rows < 1:
             raise ConfigError(
                 f"pathways.{name}: cut.size_px {pathway.cut.size_px} exceeds the {view_px} px view"
             )
@@ -218,3 +246,47 @@ class RunConfig:
     def run_folder(self) -> str:
         """The run folder as given, or runs/<preset>."""
         return self.out or f"runs/{self.preset}"
+
+
+def _sequence(cut: CutConfig, length: int, view_px: int) -> str:
+    if isinstance(cut, PatchesConfig):
+        return f"{length} rows of patches on {view_px} px"
+    return f"{length} frames (cut.num_frames)"
+
+
+def _longer(cut: CutConfig) -> str:
+    if isinstance(cut, PatchesConfig):
+        return "the cut's stride_px, or raise data.canvas_px"
+    return "raise cut.num_frames"
+
+
+def _check_parts(name: str, pathway: PathwayConfig) -> None:
+    """Raise ConfigError where cut, encoder and objective do not belong together."""
+    cut, encoder, objective = pathway.cut.name, pathway.encoder.name, pathway.objective.name
+    if cut not in CUTS_OF_ENCODERS[encoder]:
+        raise ConfigError(
+            f"pathways.{name}: encoder {encoder} takes cut {' or '.join(CUTS_OF_ENCODERS[encoder])}, "
+            f"not {cut}"
+        )
+    if (cut == "motion") != (objective == "motion"):
+        raise ConfigError(
+            f"pathways.{name}: cut motion and objective motion go together; got cut {cut} with objective "
+            f"{objective}"
+        )
+    if cut == "volume" and isinstance(pathway.objective, PredictionSettings):
+        raise ConfigError(
+            f"pathways.{name}: objective {objective} predicts along patches or frames; for cut volume use "
+            "objective clapp_video or supervised"
+        )
+    if objective == "clapp_video" and cut != "volume":
+        raise ConfigError(f"pathways.{name}: objective clapp_video takes cut volume, not {cut}")
+    if isinstance(pathway.cut, ClipSettings) and pathway.placement == "stream":
+        raise ConfigError(
+            f"pathways.{name}.placement is stream, which is for images: pathways of clips take different "
+            "frames; set it to worker"
+        )
+    if isinstance(pathway.cut, MotionConfig) and pathway.augmentation != AugmentationConfig():
+        raise ConfigError(
+            f"pathways.{name}.augmentation: cut motion takes windows of its own, and a mirrored motion is "
+            "another one; leave augmentation out"
+        )

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from raytrain.config.encoders import EncoderConfig
-from raytrain.encoders.base import Encoder, Layer, mean_over_pixels
+from raytrain.encoders.base import Encoder, EncoderLayer, Layer, mean_over_pixels
+from raytrain.encoders.movnet import VolumeEncoder, build_movnet
 from raytrain.encoders.vgg6 import build_vgg6
 from raytrain.layers import keyed_initial_values
 
-ENCODERS: dict[str, Callable[..., Encoder]] = {"vgg6": build_vgg6}
+ENCODERS: dict[str, Callable[..., Encoder]] = {"vgg6": build_vgg6, "movnet": build_movnet}
 
 
 def build_encoder(config: EncoderConfig, *, in_channels: int, seed_words: tuple[int | str, ...]) -> Encoder:
@@ -16,4 +17,12 @@ def build_encoder(config: EncoderConfig, *, in_channels: int, seed_words: tuple[
         return ENCODERS[config.name](config, in_channels=in_channels)
 
 
-__all__ = ["ENCODERS", "Encoder", "Layer", "build_encoder", "mean_over_pixels"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "EncoderLayer",
+    "Layer",
+    "VolumeEncoder",
+    "build_encoder",
+    "mean_over_pixels",
+]

@@ -1,5 +1,6 @@
 """What every encoder is: a stack of layers, each with a representation that an objective may read."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -10,9 +11,19 @@ from torch import Tensor, nn
 from raytrain.layers import Convolution3x3, GlobalBatchNorm2d, max_pool_relu
 
 LossAt = Literal["after_pool", "before_pool"]
+Grid = tuple[int, int, int] | torch.Size
+"""(R, B, Q): rows, images and columns of what the encoder sees as one sample each"""
 
 
-class Layer(nn.Module):
+class EncoderLayer(nn.Module, ABC):
+    """One layer of an encoder: maps in, the map of its representation and the next layer's input out."""
+
+    @abstractmethod
+    def smallest_input(self, size_px: int) -> int:
+        """Return the side of the smallest input that leaves `size_px` pixels a side."""
+
+
+class Layer(EncoderLayer):
     """Convolution 3 x 3 with bias, batch norm where asked for, ReLU, max pool where asked for."""
 
     def __init__(
@@ -45,20 +56,33 @@ class Layer(nn.Module):
         activity = activity.relu_()  # in place: neither convolution nor norm reads its output again
         return activity, F.max_pool2d(activity, 2) if self.pool else activity
 
+    def smallest_input(self, size_px: int) -> int:
+        """Return the side of the smallest input that leaves `size_px` pixels a side."""
+        return 2 * size_px if self.pool else size_px
+
 
 class Encoder(nn.Module):
     """A trainable network that exposes its layers in order, bottom first."""
 
     channels: tuple[int, ...]
     """channels of each layer's representation"""
+    smallest_px: int
+    """side of the smallest input that the layers leave at least one pixel of"""
+    smallest_frames: int = 1
+    """length of the shortest clip that the layers leave at least one step of time of"""
+    memory_format = torch.channels_last
+    """the quicker layout of its maps"""
 
-    def __init__(self, layers: Sequence[Layer], *, channels: tuple[int, ...]) -> None:
+    def __init__(self, layers: Sequence[EncoderLayer], *, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.channels = channels
+        self.smallest_px = 1
+        for layer in reversed(layers):
+            self.smallest_px = layer.smallest_input(self.smallest_px)
 
     def forward(self, patches: Tensor, watch: Callable[[int, Tensor], None] | None = None) -> Tensor:
-        """Return the last layer's representation of patches [N, C, p, p]: f32[N, channels].
+        """Return the map that carries the last layer's representation of patches [N, C, p, p].
 
         `watch` is shown each layer's number and the map that carries its representation.
         """
@@ -67,7 +91,19 @@ class Encoder(nn.Module):
             representation_map, maps = layer(maps)
             if watch is not None:
                 watch(index, representation_map)
-        return mean_over_pixels(representation_map)
+        return representation_map
+
+    def representation(self, maps: Tensor, grid: Grid) -> Tensor:
+        """Return a layer's representation f[R, B, Q, C], float32 or wider, of its map [R B Q, C, h, w]."""
+        return mean_over_pixels(maps).view(*grid, -1)
+
+    def num_cells(self, views: Tensor) -> int:
+        """Return R * Q of the last layer's representation of views [R, B, Q, ...]."""
+        return views.shape[0] * views.shape[2]
+
+    def rows(self, views: Tensor) -> tuple[int, ...]:
+        """Return R of each layer's representation of views [R, B, Q, ...], bottom first."""
+        return (views.shape[0],) * len(self.channels)
 
 
 def mean_over_pixels(maps: Tensor) -> Tensor:

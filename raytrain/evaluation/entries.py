@@ -24,6 +24,11 @@ def same_strength_name(pathway: str) -> str:
     return f"{pathway}.control.same_strength"
 
 
+def without(names: Sequence[str], name: str) -> tuple[str, ...]:
+    """Return the names but one."""
+    return tuple(other for other in names if other != name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EntryWriter:
     """Writes entries from the answers of all protocols."""
@@ -33,6 +38,7 @@ class EntryWriter:
     table: Table
     pathways: Sequence[str]
     floors: Sequence[str]
+    apart: Sequence[str]
     reference: str
     mode: Mode
     epoch: int
@@ -129,11 +135,16 @@ class EntryWriter:
             criterion = self._answer(protocol, best).criterion
             difference = self._difference(protocol, [key], [best])
             chosen.append((f"joined - {best} (best single by {criterion})", difference))
+        for name in self.apart if tuple(names) == tuple(self.pathways) else ():
+            rest = "+".join(without(names, name))
+            chosen.append((f"joined - joined without {name}", self._difference(protocol, [key], [rest])))
+            controls = [control_name(key)], [control_name(rest)]
+            chosen.append((f"the same with initial weights, {name}", self._difference(protocol, *controls)))
         if reference in self.pathways and key != reference:
             difference = self._difference(
                 protocol, [key, control_name(reference)], [control_name(key), reference]
             )
-            title = "joined" if len(names) > 1 else key
+            title = "joined" if tuple(names) == tuple(self.pathways) and len(names) > 1 else key
             chosen.append((f"gain of {title} - gain of {reference}", difference))
         return [
             {"name": name, "difference": value.estimate, "interval": [value.low, value.high]}

@@ -20,7 +20,7 @@ from raytrain.evaluation.curves import (
     layer_entries,
     subset_entries,
 )
-from raytrain.evaluation.entries import EntryWriter, floor_name, same_strength_name
+from raytrain.evaluation.entries import EntryWriter, floor_name, same_strength_name, without
 from raytrain.evaluation.factor import GramPair, Integers
 from raytrain.evaluation.features import FeatureFile, Mode, control_name, layers_name, open_features
 from raytrain.evaluation.gram import Representations, join, train_test_gram
@@ -73,6 +73,8 @@ class ProbeRequest:
     classifier: ClassifierProbeConfig = field(default_factory=ClassifierProbeConfig)
     num_bootstrap: int = 2000
     floors: Sequence[str] = ()
+    apart: Sequence[str] = ()
+    """pathways that the others are joined without too: what each adds to the joined representation"""
     reference: str = "identity"
     """pathway whose gain the others' gains are compared with, where it is among them"""
     split: str = "test"
@@ -95,7 +97,7 @@ def run_probes(request: ProbeRequest) -> list[dict[str, Any]]:
 
 
 def measure(request: ProbeRequest) -> Measured:
-    """Probe each single pathway, then all joined where there are several, under each protocol.
+    """Probe each single pathway, then all joined, then all but each of `apart`, under each protocol.
 
     A test sample whose class has no training sample counts as wrong. Floors are always probed flat. Layers
     and subsets are measured by ridge.
@@ -108,6 +110,7 @@ def measure(request: ProbeRequest) -> Measured:
     sets: list[tuple[str, ...]] = [(name,) for name in request.pathways]
     if len(request.pathways) > 1:
         sets.append(tuple(request.pathways))
+        sets += [rest for name in request.apart if (rest := without(request.pathways, name)) not in sets]
     subsets = all_subsets(request.pathways) if request.subsets else []
     answers: dict[tuple[str, str], Answer] = {}
     for naming in (str, control_name):
@@ -126,6 +129,7 @@ def measure(request: ProbeRequest) -> Measured:
         table=table,
         pathways=request.pathways,
         floors=request.floors,
+        apart=request.apart,
         reference=request.reference,
         mode=request.mode,
         epoch=request.epoch,

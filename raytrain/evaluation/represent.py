@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from pipelines.augmentations import ImageAugmentation
-from pipelines.chunk import Chunk, pack, unpack
+from pipelines.chunk import Chunk, from_table, pack, unpack
 from pipelines.manifest import Manifest
-from pipelines.operators import build_operator
 from pipelines.order import ChunkPlan
+from pipelines.requests import clip_planner, pixels_of, request_of
 from pipelines.stream import StreamSource
+from pipelines.views import Operated
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError
@@ -29,6 +29,7 @@ from raytrain.pathway import Pathway
 
 VALID = "valid.npy"  # bool[N]: False where a sample could not be decoded
 FLOOR_CELLS = 16  # floors are area-averaged to at most 16 x 16 cells
+FLOOR_CELLS_OF_FRAME = 8  # a clip's to 8 x 8 of each frame
 Int64s = NDArray[np.int64]
 Features = dict[str, NDArray[np.float16]]
 
@@ -74,38 +75,48 @@ class Representer:
             if request.wants(control_name(name)):
                 self._encoders[control_name(name)] = request.build(name, device)
                 self._encoders[control_name(name)].load_statistics(statistics[name])
-        self._operators = {
-            pathway.operator.name: (
-                ImageAugmentation(pathway.augmentation, canvas_px=request.config.data.canvas_px),
-                build_operator(pathway.operator).to(device),
-            )
-            for pathway in request.config.pathways.values()
+        pathways = request.config.pathways.values()
+        # The first pathway of each operator stands for it.
+        self._floors = {pathway.operator.name: pathway for pathway in reversed(pathways)}
+        self._operated = {
+            name: Operated(
+                pathway.augmentation, pathway.operator, canvas_px=request.config.data.canvas_px
+            ).to(device)
+            for name, pathway in self._floors.items()
         }
         self._device = device
 
     @torch.no_grad()
-    def features(self, images: NDArray[np.uint8]) -> Features:
-        """Return [n, cells, channels] float16 by name for u8[n, 3, H, W]."""
+    def features(self, chunk: Chunk) -> Features:
+        """Return [n, cells, channels] float16 by name for the samples of a chunk."""
+        by_request: dict[str, NDArray[np.uint8]] = {}
+        for pathway in self._config.pathways.values():
+            if request_of(pathway) not in by_request:
+                by_request[request_of(pathway)] = pixels_of(chunk, pathway)
         parts: list[Features] = []
         size = self._config.probe.batch_size
-        for start in range(0, len(images), size):
-            piece = torch.from_numpy(images[start : start + size].copy()).to(self._device)
-            parts.append(self._batch(piece))
+        for start in range(0, len(chunk), size):
+            pieces = {
+                name: torch.from_numpy(pixels[start : start + size].copy()).to(self._device)
+                for name, pixels in by_request.items()
+            }
+            parts.append(self._batch(pieces))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _batch(self, images: torch.Tensor) -> Features:
+    def _batch(self, pieces: Mapping[str, torch.Tensor]) -> Features:
         made: Features = {}
-        for name in self._config.pathways:
+        for name, config in self._config.pathways.items():
             keys = [key for key in (name, control_name(name)) if key in self._encoders]
-            views = self._encoders[keys[0]].views_of(images) if keys else None
+            views = self._encoders[keys[0]].views_of(pieces[request_of(config)]) if keys else None
             for key in keys:
                 assert views is not None
                 made |= self._encoded(key, views)
         if self._request.wants("floor.pixels"):
-            made["floor.pixels"] = _cells(images.float() / 255)
-        for name, (augmentation, operator) in self._operators.items():
+            first = next(iter(self._config.pathways.values()))
+            made["floor.pixels"] = _cells(pieces[request_of(first)].float() / 255)
+        for name, config in self._floors.items():
             if name != "identity" and self._request.wants(f"floor.{name}"):
-                made[f"floor.{name}"] = _cells(operator(augmentation(images, None)))
+                made[f"floor.{name}"] = _cells(self._operated[name](pieces[request_of(config)], None))
         return made
 
     def _encoded(self, name: str, views: torch.Tensor) -> Features:
@@ -117,20 +128,22 @@ class Representer:
         return {name: last.cpu().numpy(), layers_name(name): layers.cpu().numpy()}
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the features of a table of `row` and `image` columns, as fixed-size binary columns."""
-        images = unpack(table.column("image"), "uint8", (3, *2 * (self._config.data.canvas_px,)))
-        features = self.features(images)
-        columns = {name: table.column(name) for name in ("row", "reason")}
+        """Return the features of a chunk's table, as fixed-size binary columns beside `row` and `reason`."""
+        chunk = from_table(table)
+        features = self.features(chunk)
+        columns = {"row": pa.array(chunk.positions), "reason": pa.array(reasons_of(chunk), pa.string())}
         columns |= {name: pack(value) for name, value in features.items()}
         shapes = {name: pa.array([list(value.shape[1:])] * len(value)) for name, value in features.items()}
         return pa.table(columns | {f"{name}:shape": shape for name, shape in shapes.items()})
 
 
 def _cells(maps: torch.Tensor) -> NDArray[np.float16]:
-    """Area-average maps f32[n, C, H, W] to [n, cells, C]."""
-    size = min(FLOOR_CELLS, maps.shape[-1])
-    pooled = functional.adaptive_avg_pool2d(maps, size)
-    values: NDArray[np.float16] = pooled.flatten(2).transpose(1, 2).to(torch.float16).cpu().numpy()
+    """Area-average maps f32[n, C, H, W], or with a T behind n, to [n, cells, C]."""
+    size = min(FLOOR_CELLS if maps.ndim == 4 else FLOOR_CELLS_OF_FRAME, maps.shape[-1])
+    frames = maps.flatten(0, -4)
+    pooled = functional.adaptive_avg_pool2d(frames, size).flatten(2).transpose(1, 2)
+    cells = pooled.reshape(len(maps), -1, pooled.shape[-1])
+    values: NDArray[np.float16] = cells.to(torch.float16).cpu().numpy()
     return values
 
 
@@ -142,9 +155,10 @@ def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dic
         return {}
     pathway.reset_statistics()
     for chunk in decoded(source):
+        pixels = pixels_of(chunk, request.config.pathways[name])
         for start in range(0, len(chunk), request.config.training.batch_size):
-            piece = chunk.images[start : start + request.config.training.batch_size].copy()
-            pathway.accumulate_statistics(torch.from_numpy(piece).to(request.device))
+            piece = pixels[start : start + request.config.training.batch_size].copy()
+            pathway.accumulate_statistics(torch.from_numpy(piece))
     return pathway.statistics()
 
 
@@ -160,13 +174,17 @@ def decoded(source: StreamSource) -> Iterator[Chunk]:
 
 
 def evaluation_source(config: RunConfig, manifest: Manifest, rows: Int64s, *, seed: int = 0) -> StreamSource:
-    """Return the unshuffled stream of some manifest rows, in pieces of the probe's batch size."""
+    """Return the unshuffled stream of some manifest rows, in pieces of the probe's batch size.
+
+    Of a clip the frames in its middle.
+    """
     return StreamSource(
         manifest=manifest,
         rows=rows,
         data=config.data,
         seed=seed,
         plan=ChunkPlan(num_samples=len(rows), chunk_samples=max(2, config.probe.batch_size // 2 * 2)),
+        clips=clip_planner(config, config.pathways, train=False),
         name="represent",
         shuffle=False,
     )
@@ -234,14 +252,8 @@ def represent_inline(
     representer = Representer(request, statistics)
     start = 0
     for chunk in decoded(source):
-        sink.write(start, representer.features(chunk.images), reasons_of(chunk))
+        sink.write(start, representer.features(chunk), reasons_of(chunk))
         start += len(chunk)
-
-
-def table_of(chunk: Chunk, start: int) -> pa.Table:
-    """Return the `row`, `image` and `reason` columns that a Representer takes."""
-    rows, reasons = np.arange(start, start + len(chunk)), pa.array(reasons_of(chunk), pa.string())
-    return pa.table({"row": rows, "image": pack(chunk.images), "reason": reasons})
 
 
 def reasons_of(chunk: Chunk) -> list[str | None]:

@@ -8,6 +8,7 @@ import ray
 import ray.data
 
 from pipelines import blocks
+from pipelines.chunk import to_table
 from pipelines.stream import StreamSource
 from raytrain.evaluation.represent import (
     FeatureSink,
@@ -16,7 +17,6 @@ from raytrain.evaluation.represent import (
     calibrate,
     calibrated_names,
     features_of,
-    table_of,
 )
 
 
@@ -54,4 +54,4 @@ def represent_through_ray(
 def _make(source: Any, number: int) -> list[pa.Table]:
     """Decode one piece in a read task; `source` is an object reference."""
     resolved: StreamSource = ray.get(source)
-    return [table_of(resolved.chunk(number), number * resolved.plan.chunk_samples)]
+    return [to_table(resolved.chunk(number))]

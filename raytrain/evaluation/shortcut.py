@@ -23,6 +23,7 @@ from pipelines.randomness import generator
 from pipelines.standardise import Standardiser
 from pipelines.stream import first_samples
 from raytrain.config import PathwayConfig, RunConfig
+from raytrain.config.cuts import PatchesConfig
 from raytrain.metrics import CONFIDENCE, Interval, resample_counts
 from raytrain.objectives.scores import Pairs
 
@@ -70,8 +71,10 @@ def measure_shortcuts(
 
     The score is the area under the ROC curve, 0.5 where light tells nothing and 1 where it tells all, with
     which `shortcut_auc` tells pairs of one image from pairs of two; the images are cropped in the centre. A
-    pathway without two rows of patches has no pairs, and no score.
+    pathway without two rows of patches has no pairs, and no score; nor have clips.
     """
+    if config.modality != "image":
+        return []
     chunk = first_samples(manifest, config.data, seed=SEED, count=num_images)
     images = torch.from_numpy(chunk.images[chunk.valid])
     groups = _groups(chunk)
@@ -99,6 +102,7 @@ def patch_light(images: torch.Tensor, pathway: PathwayConfig, *, canvas_px: int)
     """
     operator = build_operator(pathway.operator)
     augmentation = ImageAugmentation(pathway.augmentation, canvas_px=canvas_px)
+    assert isinstance(pathway.cut, PatchesConfig)
     cut = Patches(pathway.cut)
     standardiser: Standardiser | None = None
     parts = []

@@ -2,31 +2,34 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raytrain.collectives import all_reduce_sum, world_size
 
 
-class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Normalise [N, C, h, w] with mean and variance over the samples of every rank, gradients included.
+class GlobalBatchNorm(_BatchNorm):
+    """Normalise [N, C, ...] with mean and variance over the samples of every rank, gradients included.
 
-    With one rank, or in evaluation mode, it is plain `nn.BatchNorm2d`.
+    With one rank, or in evaluation mode, it is torch's own. Base of the norms of 2-D and 3-D maps.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised maps, [N, C, h, w] in the dtype of the input."""
+        """Return the normalised maps, [N, C, ...] in the dtype of the input."""
         if not self.training or world_size() == 1:
             return super().forward(input)
         wide = input.to(torch.promote_types(input.dtype, torch.float32))
         count = wide.new_full((1,), wide.numel() // wide.shape[1])
-        totals = all_reduce_sum(torch.cat([wide.sum((0, 2, 3)), count]))
+        others = (0, *range(2, wide.dim()))
+        totals = all_reduce_sum(torch.cat([wide.sum(others), count]))
         count = totals[-1:].detach()
         mean = totals[:-1] / count
-        centred = wide - mean[:, None, None]
-        variance = all_reduce_sum(centred.square().sum((0, 2, 3))) / count
+        per_channel = (-1, *(1,) * (wide.dim() - 2))
+        centred = wide - mean.view(per_channel)
+        variance = all_reduce_sum(centred.square().sum(others)) / count
         self._track(mean.detach(), variance.detach() * count / (count - 1))
-        normalised = centred * (variance + self.eps).rsqrt()[:, None, None]
+        normalised = centred * (variance + self.eps).rsqrt().view(per_channel)
         if self.affine:
-            normalised = normalised * self.weight[:, None, None] + self.bias[:, None, None]
+            normalised = normalised * self.weight.view(per_channel) + self.bias.view(per_channel)
         return normalised.to(input.dtype)
 
     @torch.no_grad()
@@ -37,3 +40,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         rate = self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked
         self.running_mean.lerp_(mean, rate)
         self.running_var.lerp_(variance, rate)
+
+
+class GlobalBatchNorm2d(GlobalBatchNorm, nn.BatchNorm2d):
+    """`GlobalBatchNorm` of images, [N, C, h, w]."""
+
+
+class GlobalBatchNorm3d(GlobalBatchNorm, nn.BatchNorm3d):
+    """`GlobalBatchNorm` of volumes, [N, C, t, h, w]."""

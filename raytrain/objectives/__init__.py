@@ -1,13 +1,16 @@
 """Objectives; `OBJECTIVES` is what `raytrain list` prints."""
 
 from collections.abc import Callable
+from functools import partial
 
-from raytrain.config.objectives import ObjectiveConfig
+from raytrain.config.objectives import ClappVideoConfig, ObjectiveConfig
 from raytrain.layers import keyed_initial_values
 from raytrain.objectives.base import Objective
 from raytrain.objectives.clapp import Clapp
+from raytrain.objectives.clapp_video import ClappVideo
 from raytrain.objectives.hinge_cpc import HingeCpc
 from raytrain.objectives.infonce import Infonce
+from raytrain.objectives.motion import Motion
 from raytrain.objectives.supervised import Supervised
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
@@ -15,6 +18,8 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "hinge_cpc": HingeCpc,
     "infonce": Infonce,
     "supervised": Supervised,
+    "clapp_video": ClappVideo,
+    "motion": Motion,
 }
 
 
@@ -25,19 +30,31 @@ def build_objective(
     num_cells: int,
     num_classes: int,
     seed_words: tuple[int | str, ...],
+    num_rows: tuple[int, ...] | None = None,
 ) -> Objective:
     """Return the objective on the CPU; initial values depend on `seed_words`, e.g. (seed, pathway), alone.
 
-    `channels`: of each layer of the encoder; `num_cells`: R * Q, patches of an image; `num_classes`: 0
-    without labels.
+    `channels`: of each layer of the encoder; `num_cells`: R * Q of the last layer's representation;
+    `num_classes`: 0 without labels; `num_rows`: R of each layer's representation, None: not known yet.
 
     Raises:
-        ConfigError: a supervised objective without labels.
+        ConfigError: a supervised objective without labels, or too few rows for what is predicted.
     """
+    build = OBJECTIVES[config.name]
+    if isinstance(config, ClappVideoConfig):
+        build = partial(build, num_rows=num_rows)
     with keyed_initial_values("objective", *seed_words):
-        return OBJECTIVES[config.name](
-            config, channels=channels, num_cells=num_cells, num_classes=num_classes
-        )
+        return build(config, channels=channels, num_cells=num_cells, num_classes=num_classes)
 
 
-__all__ = ["OBJECTIVES", "Clapp", "HingeCpc", "Infonce", "Objective", "Supervised", "build_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "Clapp",
+    "ClappVideo",
+    "HingeCpc",
+    "Infonce",
+    "Motion",
+    "Objective",
+    "Supervised",
+    "build_objective",
+]

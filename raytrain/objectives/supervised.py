@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raytrain.collectives import all_reduce_sum, world_size
 from raytrain.config.objectives import SupervisedConfig
 from raytrain.errors import ConfigError
 from raytrain.objectives.base import Objective
+from raytrain.objectives.known import mean_over_known
 
 
 class Supervised(Objective):
@@ -54,8 +54,7 @@ class Supervised(Objective):
                 logits, targets, known.to(logits.dtype), reduction="sum"
             )
             known, total = known[:, 0], total / labels.shape[1]
-        count = all_reduce_sum(known.sum().to(logits.dtype)) / world_size()
-        return total / count.clamp(min=1 / world_size())
+        return mean_over_known(total, known)
 
     def layer_parameters(self, layer: int) -> list[nn.Parameter]:
         """Return the classifier's weights."""

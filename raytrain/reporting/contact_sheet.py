@@ -64,6 +64,12 @@ def contact_sheet(
     Storage(str(target.parent)).write_atomic(target.name, buffer.getvalue())
 
 
+def pictures_of(maps: Float32s) -> Iterator[tuple[str, Float32s]]:
+    """Yield (what it shows, pictures f32[N, H, W, 3] in 0..1) of an operator's maps f32[N, C, H, W]."""
+    for column in _columns_of("", np.asarray(maps, np.float32)):
+        yield ("" if maps.shape[1] <= 3 else column.note.partition(",")[0]), column.pictures
+
+
 def _columns_of(name: str, maps: Float32s) -> Iterator[_Column]:
     channels = maps.shape[1]
     note = f"{channels} channel{'s' if channels > 1 else ''}"

@@ -1,21 +1,30 @@
-"""The contact sheet of a data set: what each operator of some pathways makes of its first samples."""
+"""What each operator makes of a data set's first samples: a contact sheet, of clips film strips."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from pipelines.clips import motion_words
+from pipelines.decode.clip import motion_of
 from pipelines.manifest import Manifest
 from pipelines.operators import build_operator
+from pipelines.requests import clip_planner, pixels_of, request_of
 from pipelines.stream import first_samples
+from pipelines.views import Operated
 from raytrain.config import RunConfig
 from raytrain.reporting.contact_sheet import contact_sheet
+from raytrain.reporting.film_strip import Strips, film_strips
 
 MAX_TITLE = 16  # characters beside a row
 
 
 def operator_sheet(config: RunConfig, manifest: Manifest, path: Path, *, num_samples: int) -> None:
     """Draw the first samples of the pretrain split, and what each pathway's operator makes of them."""
+    if config.modality == "clip":
+        _strips(config, manifest, path, num_samples=max(1, num_samples // 2))
+        return
     chunk = first_samples(manifest, config.data, seed=config.seed, count=num_samples)
     images = torch.from_numpy(chunk.images)
     operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
@@ -24,3 +33,23 @@ def operator_sheet(config: RunConfig, manifest: Manifest, path: Path, *, num_sam
     }
     titles = [Path(key).stem[-MAX_TITLE:] for key in chunk.keys]
     contact_sheet(chunk.images, columns, str(path), row_titles=titles)
+
+
+def _strips(config: RunConfig, manifest: Manifest, path: Path, *, num_samples: int) -> None:
+    """Draw clips as the pathways see them in the first epoch of training."""
+    planner = clip_planner(config, config.pathways)
+    chunk = first_samples(manifest, config.data, seed=config.seed, count=num_samples, clips=planner)
+    made: dict[str, Strips] = {}
+    for pathway in config.pathways.values():
+        view = f"{request_of(pathway)} {pathway.augmentation} {pathway.operator}"
+        if view in made:
+            continue
+        operated = Operated(pathway.augmentation, pathway.operator, canvas_px=config.data.canvas_px)
+        draws = operated.draw(chunk.key_hashes, seed=config.seed, epoch=0)
+        maps = operated(torch.from_numpy(pixels_of(chunk, pathway)), draws)
+        motions = [motion_of(chunk, place, request_of(pathway)) for place in range(len(chunk))]
+        notes = [motion_words(*motion) for motion in motions if motion is not None]
+        made[view] = Strips(
+            title=pathway.operator.name, maps=np.asarray(maps.numpy(), np.float32), notes=notes
+        )
+    film_strips(list(made.values()), chunk.keys, path)

@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +41,16 @@ def replay_sheet(replay: Replay, path: Path) -> int:
     order = [*replay.blamed, *(place for place in range(len(replay.keys)) if place not in replay.blamed)]
     shown = order[:SHEET_ROWS]
     titles = [_title(replay.keys[place], blamed=place in replay.blamed) for place in shown]
-    views = np.asarray(replay.views[shown] / np.float32(255), np.float32)
-    columns = {"augmented": views, replay.pathway: replay.maps[shown]}
+    images, bytes_, maps = (_one_frame(made[shown]) for made in (replay.images, replay.views, replay.maps))
+    views = np.asarray(bytes_ / np.float32(255), np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(replay.images[shown], columns, str(path), row_titles=titles)
+    contact_sheet(images, {"augmented": views, replay.pathway: maps}, str(path), row_titles=titles)
     return len(shown)
+
+
+def _one_frame(made: Any) -> Any:
+    """Return images as they are, and of clips [n, T, C, H, W] the frame in the middle."""
+    return made if made.ndim == 4 else made[:, made.shape[1] // 2]
 
 
 def _on_the_way(replay: Replay) -> str:

@@ -28,6 +28,22 @@ def by_protocol(summary: dict[str, Any]) -> list[list[dict[str, Any]]]:
     return list(found.values())
 
 
+def motion_text(summary: dict[str, Any]) -> str:
+    """Return how well each motion pathway tells kind and speed of held-out clips; "" without one."""
+    entries = summary.get("motion") or []
+    if not entries:
+        return ""
+    lines = [f"{'motion, held-out clips':<28} {'kind of 2':<20} speed of 12"]
+    for entry in entries:
+        sides = ((entry["pathway"], ""), ("  shown one frame", "one_frame_"), ("  control", "control_"))
+        lines += [
+            f"{name:<28} {with_interval(entry[key + 'kind'], entry[key + 'kind_interval']):<20} "
+            f"{with_interval(entry[key + 'speed'], entry[key + 'speed_interval'])}"
+            for name, key in sides
+        ]
+    return "\n".join(lines)
+
+
 def _protocol_lines(entries: list[dict[str, Any]]) -> list[str]:
     first = entries[0]
     alike = "gain_same_strength" in first

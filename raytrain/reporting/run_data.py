@@ -44,6 +44,11 @@ class RunData:
         """Names in the order of the settings."""
         return list(self.config.pathways)
 
+    @property
+    def probed(self) -> list[str]:
+        """Those of them whose representations are measured."""
+        return list(self.config.probed)
+
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each pathway is drawn."""

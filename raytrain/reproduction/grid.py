@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raytrain.config import (
@@ -11,6 +11,7 @@ from raytrain.config import (
     LbpConfig,
     ObjectiveConfig,
     OperatorConfig,
+    PatchesConfig,
     PathwayConfig,
     RgConfig,
     RunConfig,
@@ -27,6 +28,8 @@ OPERATORS: dict[str, OperatorConfig] = {
 }
 """pathway name to operator; names also key the initial weights, so a pathway has one control in all runs"""
 OURS = ("lbp", "rg", "dtcwt")
+MOVNET = "movnet"
+OURS_MOVNET = (*OURS, MOVNET)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,14 @@ class Study:
     pathways: tuple[str, ...]
     objectives: tuple[str, ...]
     one_seed: bool = False
+    only: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """the pathways of objectives that are not asked of all"""
+    template: str = "table-small"
+    """preset that gives the settings"""
+
+    def pathways_of(self, objective: str) -> tuple[str, ...]:
+        """Return the pathways that are trained under an objective; movnet has one of its own."""
+        return self.only.get(objective, self.pathways)
 
 
 STUDIES = {
@@ -55,6 +66,13 @@ STUDIES = {
         pathways=("base", *OURS),
         objectives=("clapp",),
         one_seed=True,
+    ),
+    "table4": Study(
+        title="Table 4: video, with and without the motion pathway",
+        pathways=("base", *OURS, MOVNET),
+        objectives=("clapp", "hinge_cpc", "supervised"),
+        only={"supervised": ("base",)},
+        template="clips-small",
     ),
 }
 
@@ -84,9 +102,16 @@ def grid_runs(study: Study, template: RunConfig, *, num_seeds: int, out: Path) -
     if num_seeds < 1:
         raise ConfigError(f"--seeds is {num_seeds}; it must be at least 1")
     first = next(iter(template.pathways.values()))
+    if (first.cut.modality == "clip") != (MOVNET in study.pathways):
+        kind = "clips" if MOVNET in study.pathways else "images"
+        raise ConfigError(f"{study.title}: takes {kind}; name a --preset of {kind}, e.g. {study.template}")
     for seed in range(template.seed, template.seed + (1 if study.one_seed else num_seeds)):
         for objective in study.objectives:
-            pathways = {name: _pathway(first, name, objective) for name in study.pathways}
+            names = study.pathways_of(objective)
+            pathways = {
+                name: _movnet(template) if name == MOVNET else _pathway(first, name, objective)
+                for name in names
+            }
             config = dataclasses.replace(
                 template,
                 seed=seed,
@@ -97,6 +122,14 @@ def grid_runs(study: Study, template: RunConfig, *, num_seeds: int, out: Path) -
             yield GridRun(objective=objective, seed=seed, config=config)
 
 
+def _movnet(template: RunConfig) -> PathwayConfig:
+    """Return the template's motion pathway."""
+    for pathway in template.pathways.values():
+        if pathway.cut.name == "motion":
+            return pathway
+    raise ConfigError("the table needs a pathway with cut motion; take e.g. --preset clips-small")
+
+
 def _pathway(template: PathwayConfig, name: str, objective: str) -> PathwayConfig:
     """Return a pathway of the grid; what its objective shares with the template's is set like there."""
     default = settings_of(ObjectiveConfig, objective, where="reproduce", path="objective")
@@ -105,7 +138,9 @@ def _pathway(template: PathwayConfig, name: str, objective: str) -> PathwayConfi
         for field in dataclasses.fields(default)
         if field.name != "name" and hasattr(template.objective, field.name)
     }
-    cut = dataclasses.replace(template.cut, normalize="patch" if name == "base_normalized" else "none")
+    cut = template.cut
+    if isinstance(cut, PatchesConfig):
+        cut = dataclasses.replace(cut, normalize="patch" if name == "base_normalized" else "none")
     return dataclasses.replace(
         template, operator=OPERATORS[name], cut=cut, objective=dataclasses.replace(default, **shared)
     )

@@ -99,6 +99,10 @@ def claims(comparison: Comparison) -> list[dict[str, Any]]:
         [("clapp", "ours"), (CONTROL, "base")],
         [("clapp", "base"), (CONTROL, "ours")],
     )
+    for objective in ("clapp", "hinge_cpc"):
+        text = f"ours with movnet - ours, {objective}"
+        claim(text, [(objective, "ours_movnet")], [(objective, "ours")])
+    claim("ours with movnet - ours, initial weights", [(CONTROL, "ours_movnet")], [(CONTROL, "ours")])
     claim("multi-encoder - base, clapp", [("clapp", "multi_encoder")], [("clapp", "base")])
     claim("ours - multi-encoder, clapp", [("clapp", "ours")], [("clapp", "multi_encoder")])
     claim(

@@ -20,7 +20,7 @@ from raytrain.evaluation.features import open_features
 from raytrain.evaluation.gram import join, train_test_gram
 from raytrain.evaluation.ridge import fit_ridge
 from raytrain.reproduction.figure import draw_figure2
-from raytrain.reproduction.grid import OURS, GridRun, Study, find_study, grid_runs
+from raytrain.reproduction.grid import OURS, OURS_MOVNET, GridRun, Study, find_study, grid_runs
 from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import differences_from_paper, table_text
@@ -119,7 +119,7 @@ def reproduce(
 def _rows(study: Study, comparison: Comparison) -> Iterator[dict[str, Any]]:
     known = set(comparison.names)
     for objective in study.objectives:
-        for representation in (*study.pathways, "ours", "multi_encoder"):
+        for representation in (*study.pathways, "ours", "ours_movnet", "multi_encoder"):
             if (objective, representation) in known:
                 yield comparison.row(objective, representation)
 
@@ -172,7 +172,8 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
         "test": splits["test"][valid[splits["test"]]],
     }
     singles: dict[str, tuple[str, ...]] = {name: (name,) for name in study.pathways}
-    joins = singles | ({"ours": OURS} if set(OURS) <= set(study.pathways) else {})
+    joined = {"ours": OURS, "ours_movnet": OURS_MOVNET}
+    joins = singles | {name: parts for name, parts in joined.items() if set(parts) <= set(study.pathways)}
     first_of: dict[int, GridRun] = {}
     for run in runs:
         first_of.setdefault(run.seed, run)
@@ -180,8 +181,8 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
             objective=run.objective,
             folders=(_features(run),),
             seed=run.seed,
-            names=study.pathways,
-            joins=joins,
+            names=tuple(run.config.pathways),
+            joins={key: names for key, names in joins.items() if set(names) <= set(run.config.pathways)},
             **shared,
         )
     for seed, run in first_of.items():

@@ -12,6 +12,8 @@ TITLES = {
     "rg": "rg",
     "dtcwt": "dtcwt",
     "ours": "ours (lbp+rg+dtcwt)",
+    "movnet": "movnet (motion, end to end)",
+    "ours_movnet": "ours with movnet",
     "multi_encoder": "multi-encoder (base x seeds)",
 }
 OBJECTIVE_TITLES = {
@@ -39,7 +41,7 @@ def table_text(result: dict[str, Any]) -> str:
         f"  {claim['claim']}: {points(claim['difference'], claim['interval'])}" for claim in result["claims"]
     ]
     lines += ["", f"protocol: {result['protocol']}", f"what differs: {result['differs']}"]
-    lines += [PAPER_SETTINGS, _trainings(result)]
+    lines += [result["paper"].get("settings", PAPER_SETTINGS), _trainings(result)]
     return "\n".join(lines)
 
 
@@ -49,9 +51,10 @@ def _trainings(result: dict[str, Any]) -> str:
 
 def _data_line(result: dict[str, Any]) -> str:
     data = result["data"]
+    seeds = ", ".join(map(str, result["seeds"]))
     return (
-        f"{data['root']}: trained on {data['pretrain']} images, probed on {data['probe_train']}, tested on "
-        f"{data['test']} images of {data['test_groups']} groups; seeds {', '.join(map(str, result['seeds']))}"
+        f"{data['root']}: trained on {data['pretrain']} samples, probed on {data['probe_train']}, tested on "
+        f"{data['test']} samples of {data['test_groups']} groups; seeds {seeds}"
     )
 
 
@@ -82,9 +85,10 @@ def differences_from_paper(config: Any, *, num_images: int) -> str:
     """Return in one line what of our settings is not the paper's."""
     first = next(iter(config.pathways.values()))
     training, optimizer = config.training, first.optimizer
-    probe = "every patch's features" if config.probe.features == "flat" else "patch features averaged"
+    what = "frame" if config.modality == "clip" else "patch"
+    probe = f"every {what}'s features" if config.probe.features == "flat" else f"{what} features averaged"
     return (
-        f"here {num_images} images, {training.epochs} epochs, batch {training.batch_size}, vgg6 at "
+        f"here {num_images} samples, {training.epochs} epochs, batch {training.batch_size}, vgg6 at "
         f"{first.encoder.width:g} of its width, Adam {optimizer.learning_rate:g}, weight decay "
         f"{optimizer.weight_decay:g}, {probe}, ridge classifier chosen on the training groups"
     )

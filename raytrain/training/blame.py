@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from raytrain.encoders import mean_over_pixels
 from raytrain.pathway import Pathway
 from raytrain.training.observe import LayerCall, TensorFigures
 
@@ -75,10 +74,10 @@ def _loss_check(pathway: Pathway, figures: TensorFigures, call: LayerCall) -> Fi
         counted = counts.to(call.inputs.device)[None, :, None, None]
         with torch.enable_grad(), _autocast(pathway):
             if local:
-                units = mean_over_pixels(pathway.encoder.layers[layer](call.inputs)[0])
+                maps = pathway.encoder.layers[layer](call.inputs)[0]
             else:
-                units = pathway.encoder(call.inputs)
-            representation = torch.where(counted, units.view(*call.grid, -1), 0)
+                maps = pathway.encoder(call.inputs)
+            representation = torch.where(counted, pathway.encoder.representation(maps, call.grid), 0)
             loss = objective.layer_loss(layer, representation, call.draws, call.labels)
         if not bool(loss.isfinite()):
             return False

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.batch import BatchReader, ImageBatch
+from pipelines.batch import Batch, BatchReader
 from pipelines.order import Cursor
+from pipelines.requests import request_of
 from pipelines.sources import open_manifest
 from raytrain.config import RunConfig, to_toml
 from raytrain.training.cluster import Needs
@@ -19,6 +20,12 @@ from raytrain.training.run import check_data
 from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
+_AXES = {
+    "patches": ("patches", "rows, images, columns, channels, px, px"),
+    "frames": ("frames", "times, clips, 1, channels, px, px"),
+    "volume": ("volumes", "1, clips, 1, channels, times, px, px"),
+    "motion": ("volumes", "1, clips, 1, channels, times, px, px"),
+}
 BYTES_PER_PARAMETER = 16  # weight, gradient, and the two of Adam
 
 
@@ -31,12 +38,10 @@ def describe_run(config: RunConfig) -> str:
     )
     torch.set_num_threads(config.training.threads_per_worker)
     device = choose_device(config)
-    batch = first_batch(setup)
     lines = [to_toml(config), f"data: {setup.num_samples} samples to train on, {setup.num_classes} classes"]
-    lines.append(f"first batch: images {list(batch.images.shape)} uint8, labels {list(batch.labels.shape)}")
     seconds: list[float] = []
     for name in config.pathways:
-        text, step_s = _describe_pathway(setup, name, batch, device)
+        text, step_s = _describe_pathway(setup, name, first_batch(setup, name), device)
         lines.append(text)
         seconds.append(step_s)
     steps = config.training.epochs * setup.plan(next(iter(config.pathways))).steps_per_epoch
@@ -48,15 +53,14 @@ def describe_run(config: RunConfig) -> str:
     return "\n".join(lines)
 
 
-def first_batch(setup: RunSetup) -> ImageBatch:
-    """Return the first batch of the run's first stream, decoded here."""
-    name = next(iter(setup.config.pathways))
-    source = setup.source(setup.config.pathways[name].stream)
-    plan = setup.plan(name)
-    return BatchReader(plan, source.chunk).read(Cursor())
+def first_batch(setup: RunSetup, name: str) -> Batch:
+    """Return a pathway's first batch, decoded here."""
+    pathway = setup.config.pathways[name]
+    reader = BatchReader(setup.plan(name), setup.source(pathway.stream).chunk, request=request_of(pathway))
+    return reader.read(Cursor())
 
 
-def _describe_pathway(setup: RunSetup, name: str, batch: ImageBatch, device: Any) -> tuple[str, float]:
+def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> tuple[str, float]:
     pathway = setup.pathway(name, device)
     views = pathway.views(batch, train=True)
     before = memory_mib(device)
@@ -66,11 +70,12 @@ def _describe_pathway(setup: RunSetup, name: str, batch: ImageBatch, device: Any
         pathway.step(batch)
         pathway.check()
         times.append(time.perf_counter() - started)
-    features = pathway.represent(batch.images[:2])
+    features = pathway.represent(batch.pixels[:2])
     # What is resident grows by less where another pathway's memory is taken over.
     held = pathway.parameters_count * BYTES_PER_PARAMETER // 2**20
+    word, axes = _AXES[setup.config.pathways[name].cut.name]
     text = (
-        f"pathway {name}: patches {list(views.shape)} (rows, images, columns, channels, px, px), "
+        f"pathway {name}: {word} {list(views.shape)} ({axes}) of uint8 {list(batch.pixels.shape)}, "
         f"{pathway.parameters_count:,} parameters, features {list(features.shape[1:])} a sample, "
         f"about {max(held, memory_mib(device) - before)} MiB and {times[-1]:.3f} s a step"
     )
@@ -93,7 +98,7 @@ def _processes(config: RunConfig) -> str:
 def _stream(setup: RunSetup) -> str:
     stream = next(iter(setup.streams()))
     plan = setup.chunk_plan(stream)
-    sample = 3 * setup.config.data.canvas_px**2 + setup.view_bytes(stream)
+    sample = setup.sample_bytes(stream)
     return (
         f"stream: {plan.chunks_per_epoch} chunks an epoch of {plan.chunk_samples} samples "
         f"({plan.chunk_samples * sample / 2**20:.1f} MiB), {setup.config.num_lanes} lane(s), window "

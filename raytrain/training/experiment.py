@@ -328,7 +328,7 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
             first = next(plan.needed_chunks(start, epochs), None)
             if first is not None:
                 cursors[f"{name}/{rank}"] = first
-    chunk_bytes = source.plan.chunk_samples * (3 * setup.config.data.canvas_px**2 + setup.view_bytes(stream))
+    chunk_bytes = source.plan.chunk_samples * setup.sample_bytes(stream)
     views = setup.views(stream)
     stage = None
     if views:

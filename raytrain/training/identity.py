@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import pipelines
 import raytrain
 from pipelines.operators import OPERATORS
+from pipelines.requests import request_of
 from raytrain.training.run_folder import FREE, flatten
 from raytrain.training.setup import RunSetup, choose_device
 
@@ -26,8 +27,12 @@ SHARED_ROOMS = (
     "pipelines/batch.py",
     "pipelines/standardise.py",
     "pipelines/cuts.py",
+    "pipelines/views.py",
+    "pipelines/clips.py",
     "pipelines/augmentations",
     "pipelines/decode/image.py",
+    "pipelines/decode/clip.py",
+    "pipelines/decode/video.py",
     "pipelines/raw.py",
     "pipelines/operators/base.py",
     "raytrain/pathway.py",
@@ -81,6 +86,7 @@ def floor_key(setup: RunSetup, operator: str) -> str:
             words += [
                 dataclasses.asdict(pathway.operator),
                 pathway.augmentation.crop_px,
+                request_of(pathway),
                 code_version(operator),
             ]
     return _digest({"words": words})

@@ -11,6 +11,7 @@ import torch
 
 from pipelines.batch import BatchReader
 from pipelines.chunk import Chunk
+from pipelines.requests import request_of
 from pipelines.stage import OperatorStage, StageSettings, view_name
 from pipelines.stream import StreamSource
 from raytrain.errors import ConfigError, DataError
@@ -109,7 +110,9 @@ def _train_stream(
     start = min(loop.cursor for loop in loops.values())
     plan = setup.plan(names[0])
     ahead = _open_stream(setup, recorder, stream, plan.needed_chunks(start, setup.config.training.epochs))
-    readers = {name: BatchReader(plan, ahead, pin=device.type == "cuda") for name in names}
+    pin = device.type == "cuda"
+    requests = {name: request_of(setup.config.pathways[name]) for name in names}
+    readers = {name: BatchReader(plan, ahead, request=requests[name], pin=pin) for name in names}
     cursor, stopped = start, False
     budget = setup.config.data.quarantine_budget * setup.num_samples
     try:

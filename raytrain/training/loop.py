@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.batch import BatchReader, ImageBatch
+from pipelines.batch import Batch, BatchReader
 from pipelines.order import BatchPlan, Cursor
 from raytrain.checkpoint import load_latest, save_checkpoint
 from raytrain.config import RunConfig
@@ -72,7 +72,7 @@ class PathwayLoop:
                 return not self.finished
         return False
 
-    def advance(self, batch: ImageBatch, *, stop: bool = False) -> bool:
+    def advance(self, batch: Batch, *, stop: bool = False) -> bool:
         """Train on one batch, log and checkpoint when due; return whether all ranks agreed to stop."""
         training, rank = self.config.training, self.plan.rank
         first = self._since_log[0] == 0  # of this process: it tells the start-up from the training
@@ -114,7 +114,7 @@ class PathwayLoop:
                 keep=self.config.training.keep_checkpoints,
             )
 
-    def _log(self, batch: ImageBatch, losses: torch.Tensor, meter: HealthMeter) -> None:
+    def _log(self, batch: Batch, losses: torch.Tensor, meter: HealthMeter) -> None:
         line: dict[str, Any] = {
             "pathway": self.pathway.name,
             "epoch": batch.epoch,

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.manifest import Manifest
+from raytrain.config import RunConfig
 from raytrain.evaluation.features import control_name, layers_name, open_features
+from raytrain.evaluation.motion import measure_motion
 from raytrain.evaluation.probe import ProbeRequest, measure
 from raytrain.evaluation.represent import VALID
 from raytrain.training.run_folder import PREDICTIONS
-from raytrain.training.setup import RunSetup
+from raytrain.training.setup import RunSetup, choose_device
 
 
 def probe_rows(manifest: Manifest) -> dict[str, Any]:
@@ -33,17 +35,18 @@ def probe(setup: RunSetup) -> dict[str, Any]:
     valid = np.load(folder / VALID)
     rows = {name: splits[name][valid[splits[name]]] for name in ("probe_train", "select", "test")}
     # A file that came from the cache tells the steps of its own pathway, of the others those of another run.
-    steps = {name: open_features(folder, name).meta["steps"][name] for name in config.pathways}
+    steps = {name: open_features(folder, name).meta["steps"][name] for name in config.probed}
     operators = dict.fromkeys(
         p.operator.name for p in config.pathways.values() if p.operator.name != "identity"
     )
-    sides = [naming(name) for name in config.pathways for naming in (str, control_name)]
+    sides = [naming(name) for name in config.probed for naming in (str, control_name)]
     has_layers = all((folder / f"{layers_name(side)}.json").exists() for side in sides)
     label_sets = manifest.label_matrix
     measured = measure(
         ProbeRequest(
             folder=folder,
-            pathways=list(config.pathways),
+            pathways=list(config.probed),
+            apart=_apart(config),
             labels=manifest.labels[splits["rows"]],
             label_sets=None if label_sets is None else label_sets[splits["rows"]],
             label_names=manifest.classes,
@@ -66,6 +69,27 @@ def probe(setup: RunSetup) -> dict[str, Any]:
     found: dict[str, Any] = {"probes": measured.probes}
     found |= {"layers": measured.layers} if config.probe.layers else {}
     return found | ({"subsets": measured.subsets} if config.probe.subsets else {})
+
+
+def motion(setup: RunSetup) -> dict[str, Any]:
+    """Return summary.json's `motion` where the run has pathways of known motion, else {}."""
+    if not any(pathway.cut.name == "motion" for pathway in setup.config.pathways.values()):
+        return {}
+    assert setup.manifest is not None
+    found = measure_motion(
+        setup.config,
+        setup.manifest,
+        build=setup.pathway,
+        folder_of=setup.checkpoints,
+        device=choose_device(setup.config),
+    )
+    return {"motion": found}
+
+
+def _apart(config: RunConfig) -> tuple[str, ...]:
+    """Return the pathways that see motion, where others see appearance: what they add is asked for."""
+    moving = tuple(name for name in config.probed if config.pathways[name].cut.name == "motion")
+    return moving if len(moving) < len(config.probed) else ()
 
 
 def write_predictions(folder: Path, arrays: dict[str, NDArray[np.integer]]) -> None:

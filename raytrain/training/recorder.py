@@ -32,7 +32,8 @@ class Recorder:
         self._events: list[str] = []
         self._seen: set[tuple[str, int]] = set()
         self._saved_at = 0.0
-        self._counters: dict[str, Any] = {"decodes": 0, "decodes_replayed": 0, "operated": {}, "front": {}}
+        self._counters: dict[str, Any] = {"decodes": 0, "decodes_replayed": 0}
+        self._counters |= {"operated": {}, "counts": {}, "front": {}}
         if (self._folder / COUNTERS).exists():
             self._counters |= json.loads((self._folder / COUNTERS).read_text())
         self._front = dict(self._counters["front"])
@@ -70,6 +71,8 @@ class Recorder:
     def decoded(self, count: DecodeCount) -> None:
         """Count the opened files of a chunk; chunks made before count as replayed too."""
         made = (count.stream, count.chunk)
+        for name, number in count.counts.items():
+            self._counters["counts"][name] = self._counters["counts"].get(name, 0) + number
         self._made += 1
         self._counters["decodes"] += count.decodes
         if made in self._seen or count.chunk <= self._front.get(count.stream, -1):
@@ -152,8 +155,11 @@ class Recorder:
         return {"lines": fresh, "events": events, **placement, **self.counts()}
 
     def counts(self) -> dict[str, Any]:
-        """Return decodes, replayed decodes, quarantined samples, operated samples and starts by name."""
-        kept = {name: self._counters[name] for name in ("decodes", "decodes_replayed", "operated")}
+        """Return decodes, replayed decodes, quarantined samples, operated samples and starts by name.
+
+        `counts`: samples that were special in some way, e.g. `short`, every decode counted.
+        """
+        kept = {name: self._counters[name] for name in ("decodes", "decodes_replayed", "operated", "counts")}
         return {**kept, "quarantined": len(self._bad), "starts": dict(self.starts)}
 
     def close(self) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.augmentations import ImageAugmentation
-from pipelines.batch import BatchReader, ImageBatch
+from pipelines.batch import Batch, BatchReader
 from pipelines.chunk import Chunk
-from pipelines.operators import build_operator
 from pipelines.order import BatchPlan, Cursor
+from pipelines.requests import request_of
 from pipelines.stage import OperatorStage, StageSettings, view_name
+from pipelines.views import Operated
 from raytrain.checkpoint import load_checkpoint
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.health import Health, HealthMeter
@@ -104,7 +104,7 @@ def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Sa
     _announce(setup, name, done, step, logged, say)
     take = _chunks(setup, name)
     view = view_name(setup.config.pathways[name]) if setup.config.pathways[name].placement == "stream" else ""
-    reader = BatchReader(plan, take)
+    reader = BatchReader(plan, take, request=request_of(setup.config.pathways[name]))
     agreed, other, said = 0, None, time.monotonic()
     for number in range(done + 1, step + 1):
         batch = reader.read(Cursor(*divmod(number - 1, plan.steps_per_epoch)), view).to(device)
@@ -183,13 +183,13 @@ def _chunks(setup: RunSetup, name: str) -> Callable[[int], Chunk]:
 
 
 def _look(
-    setup: RunSetup, pathway: Pathway, plan: BatchPlan, batch: ImageBatch, step: int, logged: Logged
+    setup: RunSetup, pathway: Pathway, plan: BatchPlan, batch: Batch, step: int, logged: Logged
 ) -> Replay:
     """Take the step under observation; where something is not finite, once more to find the samples."""
     before = {key: value.detach().clone() for key, value in pathway.state_tensors().items()}
     observer, meter = StepObserver(pathway), HealthMeter()
     views, maps = _views(setup, pathway, batch)
-    observer.note("images", batch.images, kind="input")
+    observer.note("images", batch.pixels, kind="input")
     observer.note("operator maps", maps, kind="input", places="images")
     pathway.optimizer.drop_gradients()  # of a step that diverged
     losses, diverged = _observed_step(pathway, batch, plan.rank, observer, meter)
@@ -227,14 +227,14 @@ def _look(
         verdict=verdict,
         num_agreed=0,
         first_other=None,
-        images=batch.images.cpu().numpy(),
+        images=batch.pixels.cpu().numpy(),
         views=views.cpu().numpy(),
         maps=maps.cpu().numpy(),
     )
 
 
 def _observed_step(
-    pathway: Pathway, batch: ImageBatch, rank: int, observer: StepObserver, meter: HealthMeter | None
+    pathway: Pathway, batch: Batch, rank: int, observer: StepObserver, meter: HealthMeter | None
 ) -> tuple[dict[str, float], str]:
     """Return (losses by layer, "") or ({}, what training says when it diverges)."""
     try:
@@ -257,14 +257,13 @@ def _kept_layer(pathway: Pathway, bad: TensorFigures) -> int:
 
 
 @torch.no_grad()
-def _views(setup: RunSetup, pathway: Pathway, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+def _views(setup: RunSetup, pathway: Pathway, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the augmented images and what the operator makes of them."""
     config = setup.config.pathways[pathway.name]
-    augmentation = ImageAugmentation(config.augmentation, canvas_px=setup.config.data.canvas_px)
-    draws = augmentation.draw(batch.key_hashes, seed=setup.config.seed, epoch=batch.epoch)
-    views = augmentation(batch.images, draws)
-    operator = build_operator(config.operator).to(pathway.device)
-    return views, operator(views)
+    canvas_px = setup.config.data.canvas_px
+    operated = Operated(config.augmentation, config.operator, canvas_px=canvas_px).to(pathway.device)
+    draws = operated.draw(batch.key_hashes, seed=setup.config.seed, epoch=batch.epoch)
+    return operated.augmented(batch.pixels, draws), operated(batch.pixels, draws)
 
 
 def _note_updates(observer: StepObserver, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:

@@ -50,7 +50,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     device = choose_device(config)
     request = RepresentRequest(
         config=config,
-        checkpoints={name: str(setup.checkpoints(name)) for name in config.pathways},
+        checkpoints={name: str(setup.checkpoints(name)) for name in config.probed},
         build=partial(_build, config, setup.num_classes, setup.standardisers),
         device=str(device),
         wanted=tuple(missing),
@@ -66,8 +66,8 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
         reasons = {manifest.keys[rows[place]]: why for place, why in sink.reasons.items()}
         _quarantine(setup, reasons, len(rows))
         sink.close(
-            {"steps": {name: _steps_done(setup, name) for name in config.pathways}},
-            layers={name: request.build(name, device).layer_slices for name in config.pathways},
+            {"steps": {name: _steps_done(setup, name) for name in config.probed}},
+            layers={name: request.build(name, device).layer_slices for name in config.probed},
         )
     except BaseException:
         sink.discard()
@@ -84,7 +84,7 @@ def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[s
     """Yield what is wanted, and how the cache knows it: (name, key of its maker, evaluation, files)."""
     config = setup.config
     evaluation = evaluation_key(setup, rows)
-    for name in config.pathways:
+    for name in config.probed:
         for side, key, what in (
             (name, pathway_key(setup, name), f"{evaluation}-{_steps_done(setup, name)}"),
             (control_name(name), control_key(setup, name), evaluation),

@@ -16,7 +16,7 @@ from raytrain.errors import ConfigError, Interrupted, RaytrainError, StorageErro
 from raytrain.evaluation.shortcut import shortcut_scores
 from raytrain.training.cache import EncoderCache, Loaded, check_folder
 from raytrain.training.ledger import explain
-from raytrain.training.measure import probe
+from raytrain.training.measure import motion, probe
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
 from raytrain.training.represent import represent
 from raytrain.training.run_folder import (
@@ -28,6 +28,8 @@ from raytrain.training.run_folder import (
 )
 from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 from raytrain.training.signals import StopSignal
+
+_CUTS_FOR = {"image": "patches", "clip": "frames, volume or motion", "events": "bins"}
 
 
 class Watcher(Protocol):
@@ -74,6 +76,12 @@ def prepare_setup(config: RunConfig, folder: Path, manifest: Manifest) -> RunSet
 
 def check_data(config: RunConfig, manifest: Manifest) -> None:
     """Raise ConfigError where the data set is too small for the settings, or lacks the labels they need."""
+    if manifest.modality != config.modality:
+        name, pathway = next(iter(config.pathways.items()))
+        raise ConfigError(
+            f"the data are of kind {manifest.modality}, but pathways.{name}.cut {pathway.cut.name} takes "
+            f"{config.modality}; use cut {_CUTS_FOR[manifest.modality]} or another data set"
+        )
     num_samples = len(manifest.indices("pretrain"))
     if num_samples < 2:
         raise ConfigError(f"the pretrain split has {num_samples} sample(s); training needs two or more")
@@ -157,6 +165,8 @@ def run(
                     summary |= probe(setup)
                 if probes and config.probe.shortcut:
                     summary["shortcut"] = shortcut_scores(config, manifest)
+                if probes:
+                    summary |= motion(setup)
         clock.marks.setdefault("probe_s", 0.0)
         summary |= {"status": "done" if probes else "trained", "timing": clock.timing(startup_s)}
         _write(folder, summary)
@@ -239,6 +249,7 @@ def _summary(
             "decodes_replayed": counts.get("decodes_replayed", 0),
             "quarantined": counts.get("quarantined", 0),
             "operated": counts.get("operated", {}),
+            "counts": counts.get("counts", {}),
             "left_out_per_epoch": setup.num_samples % setup.config.training.batch_size,
         },
         "pathways": pathways,

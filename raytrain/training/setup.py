@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 
-from pipelines.augmentations import ImageAugmentation
+from pipelines.clips import LARGE
 from pipelines.manifest import Manifest
-from pipelines.operators import build_operator
 from pipelines.order import BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.randomness import hash_words
+from pipelines.requests import clip_planner, clip_requests, pixels_of, request_of
 from pipelines.stage import view_name, view_sample_bytes
 from pipelines.standardise import Standardiser
 from pipelines.stream import StreamSource, first_samples, row_chunks
+from pipelines.views import Operated
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
+from raytrain.config.cuts import MotionConfig
 from raytrain.pathway import Pathway
 
-STANDARDISER_SAMPLES = 1024
+STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
+"""positions that an operator's mean and deviation are estimated from; a clip has many frames"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +79,22 @@ class RunSetup:
         """Return what the stream-placed operators add to a sample."""
         return sum(view_sample_bytes(p, self.config.data.canvas_px) for p in self.views(stream).values())
 
+    def sample_bytes(self, stream: str) -> int:
+        """Return the most bytes that one sample of a stream takes."""
+        requests = clip_requests(self.config, self.streams()[stream])
+        frame = 3 * self.config.data.canvas_px**2
+        if not requests:
+            return frame + self.view_bytes(stream)
+        return frame * sum(
+            cut.num_frames * (LARGE**2 if isinstance(cut, MotionConfig) and cut.scene_view == "window" else 1)
+            for cut in requests.values()
+        )
+
     def chunk_plan(self, stream: str) -> ChunkPlan:
         """Return how a stream's epochs are cut into chunks."""
         data = self.config.data
         length = chunk_samples(
-            3 * data.canvas_px**2 + self.view_bytes(stream),
+            self.sample_bytes(stream),
             chunk_mib=data.chunk_mib,
             num_samples=self.num_samples,
             num_lanes=self.config.num_lanes,
@@ -96,6 +110,7 @@ class RunSetup:
             data=self.config.data,
             seed=self.config.seed,
             plan=self.chunk_plan(stream),
+            clips=clip_planner(self.config, self.streams()[stream]),
             name=stream,
             cache_folder=self._cache_folder(stream),
         )
@@ -159,23 +174,26 @@ def build_pathway(
 
 
 def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
-    """Estimate each operator's mean and deviation a channel from 1,024 positions, centrally cropped."""
-    images = first_samples(manifest, config.data, seed=config.seed, count=STANDARDISER_SAMPLES).images
+    """Estimate each operator's mean and deviation a channel from the first positions, centrally cropped."""
+    count = STANDARDISER_SAMPLES[config.modality]
+    planner = clip_planner(config, config.pathways, train=False)
+    chunk = first_samples(manifest, config.data, seed=config.seed, count=count, clips=planner)
     estimated: dict[str, Any] = {}
     by_view: dict[str, Any] = {}
     for name, pathway in config.pathways.items():
-        view = view_name(pathway)
+        view = f"{view_name(pathway)} {request_of(pathway)}"
         if view not in by_view:
-            by_view[view] = Standardiser.estimate(_operated(pathway, images, config.data.canvas_px)).to_json()
+            maps = _operated(pathway, pixels_of(chunk, pathway), config.data.canvas_px)
+            by_view[view] = Standardiser.estimate(maps).to_json()
         estimated[name] = by_view[view]
     return estimated
 
 
-def _operated(pathway: PathwayConfig, images: Any, canvas_px: int) -> Iterator[torch.Tensor]:
-    operator = build_operator(pathway.operator)
-    augmentation = ImageAugmentation(pathway.augmentation, canvas_px=canvas_px)
-    for part in row_chunks(images, 64):
-        yield operator(augmentation(torch.from_numpy(part), None))
+def _operated(pathway: PathwayConfig, pixels: Any, canvas_px: int) -> Iterator[torch.Tensor]:
+    """Yield the operator's maps f32[n, C, h, w] in pieces."""
+    operated = Operated(pathway.augmentation, pathway.operator, canvas_px=canvas_px)
+    for part in row_chunks(pixels, 64 if pixels.ndim == 4 else 4):
+        yield operated(torch.from_numpy(part), None).flatten(0, -4)
 
 
 def choose_device(config: RunConfig) -> torch.device:

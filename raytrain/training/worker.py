@@ -13,6 +13,7 @@ import torch.distributed
 
 from pipelines.batch import BatchReader
 from pipelines.broadcast import ChunkReader, describe
+from pipelines.requests import request_of
 from pipelines.stage import view_name
 from raytrain.collectives import world_size
 from raytrain.errors import RaytrainError, StorageError
@@ -104,7 +105,7 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
         plan.needed_chunks(loop.cursor, run.config.training.epochs),
     )
     loop.ledger.causes = reader.causes
-    batches = BatchReader(plan, reader, pin=device.type == "cuda")
+    batches = BatchReader(plan, reader, request=request_of(pathway), pin=device.type == "cuda")
     try:
         stopped = loop.run(
             batches,

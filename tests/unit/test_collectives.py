@@ -10,13 +10,15 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from raytrain.collectives import GradientAverager, all_reduce_sum, world_size
-from raytrain.config import SupervisedConfig, Vgg6Config
+from raytrain.config import MotionObjectiveConfig, MovnetConfig, SupervisedConfig, Vgg6Config
 from raytrain.encoders import build_encoder
-from raytrain.layers import GlobalBatchNorm2d
+from raytrain.layers import GlobalBatchNorm, GlobalBatchNorm2d, GlobalBatchNorm3d
 from raytrain.objectives import build_objective
 
 ROWS, COLUMNS, IMAGES = 2, 2, 6
 LABELS = torch.tensor([0, 1, 2, 1, -1, -1])  # the two ranks hold 3 and 1 labelled samples
+MOTIONS = torch.tensor([[0, 4], [1, 2], [0, 11], [1, 0], [-1, -1], [-1, -1]])
+HIDDEN = 8
 
 
 @dataclass
@@ -36,6 +38,18 @@ def build():
     return Model(encoder.double(), objective.double())
 
 
+def build_volume():
+    encoder = build_encoder(MovnetConfig(width=1 / 32), in_channels=2, seed_words=(0, "v"))
+    objective = build_objective(
+        MotionObjectiveConfig(hidden=HIDDEN),
+        channels=encoder.channels,
+        num_cells=1,
+        num_classes=0,
+        seed_words=(0, "v"),
+    )
+    return Model(encoder.double(), objective.double())
+
+
 def joint_patches():
     generator = torch.Generator().manual_seed(3)
     return torch.randn(ROWS, IMAGES, COLUMNS, 2, 16, 16, dtype=torch.float64, generator=generator)
@@ -43,8 +57,25 @@ def joint_patches():
 
 def backward(model, patches, labels):
     grid = patches.shape[:3]
-    representation = model.encoder(patches.flatten(0, 2)).view(*grid, -1)
+    representation = model.encoder.representation(model.encoder(patches.flatten(0, 2)), grid)
     loss = model.objective.layer_loss(5, representation, None, labels)
+    loss.backward()
+    return loss.detach()
+
+
+def joint_clips():
+    generator = torch.Generator().manual_seed(4)
+    return torch.randn(IMAGES, 2, 9, 67, 67, dtype=torch.float64, generator=generator)
+
+
+def joint_masks():
+    return torch.rand(2, IMAGES, HIDDEN, generator=torch.Generator().manual_seed(5)).double() * 2
+
+
+def backward_volume(model, share):
+    clips = joint_clips()[share]
+    representation = model.encoder.representation(model.encoder(clips), (1, len(clips), 1))
+    loss = model.objective.layer_loss(4, representation, joint_masks()[:, share], MOTIONS[share])
     loss.backward()
     return loss.detach()
 
@@ -64,6 +95,10 @@ def _rank_main(rank, store, results):
     averager.launch(parameters[:4], scalars=loss.reshape(1))
     averager.launch(parameters[4:], scalars=stop)
     scalars = averager.wait()
+    volume, volume_averager = build_volume(), GradientAverager()
+    volume_loss = backward_volume(volume, share)
+    volume_averager.launch(volume.parameters(), scalars=volume_loss.reshape(1))
+    volume_scalars = volume_averager.wait()
     value = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
     total = all_reduce_sum(value)
     (total * (1.0 + rank)).sum().backward()
@@ -74,6 +109,10 @@ def _rank_main(rank, store, results):
             "averaged": [parameter.grad for parameter in parameters],
             "scalars": scalars,
             "statistics": statistics(model),
+            "volume_own_loss": volume_loss,
+            "volume_loss": volume_scalars[0],
+            "volume_averaged": [parameter.grad for parameter in volume.parameters()],
+            "volume_statistics": statistics(volume),
             "total": total.detach(),
             "total_grad": value.grad,
             "world_size": world_size(),
@@ -119,6 +158,18 @@ def test_averaged_over_the_ranks_they_are(ranks, joint):
         assert rank["world_size"] == 2
 
 
+def test_volumes_and_their_motion_too(ranks):
+    model = build_volume()
+    loss = backward_volume(model, slice(None))
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert not torch.isclose(ranks[0]["volume_own_loss"], ranks[1]["volume_own_loss"], rtol=1e-3)
+    for rank in ranks:
+        torch.testing.assert_close(rank["volume_loss"], loss)
+        torch.testing.assert_close(rank["volume_averaged"], gradients, rtol=1e-8, atol=1e-11)
+        torch.testing.assert_close(rank["volume_statistics"], statistics(model))
+    assert any(gradient.norm() > 1e-3 for gradient in gradients)
+
+
 def test_one_rank_s_wish_to_stop_reaches_all(ranks):
     assert [float(rank["scalars"][1]) for rank in ranks] == [0.5, 0.5]
 
@@ -142,9 +193,16 @@ def test_one_process_is_left_as_it_is():
     assert weight.grad is gradient
 
 
-def test_batch_norm_of_one_process_is_torch_s_own():
-    ours, plain = GlobalBatchNorm2d(3), nn.BatchNorm2d(3)
-    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, 5, 5))).float()
+@pytest.mark.parametrize(
+    ("kind", "plain_kind", "size"),
+    [(GlobalBatchNorm2d, nn.BatchNorm2d, (5, 5)), (GlobalBatchNorm3d, nn.BatchNorm3d, (2, 5, 5))],
+)
+def test_batch_norm_of_one_process_is_torch_s_own(kind, plain_kind, size):
+    ours, plain = kind(3), plain_kind(3)
+    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, *size))).float()
+    assert isinstance(ours, GlobalBatchNorm)
+    with pytest.raises(ValueError, match=f"expected {len(size) + 2}D input"):
+        ours(maps[0])
     assert torch.equal(ours(maps), plain(maps))
     assert torch.equal(ours.running_var, plain.running_var)
     assert torch.equal(ours.eval()(maps), plain.eval()(maps))

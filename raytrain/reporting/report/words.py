@@ -40,7 +40,7 @@ def headline(run: RunData) -> list[str]:
         score = with_interval(best["accuracy"], best["interval"])
         sentences.append(f"{first}, accuracy {score}. {verdict(best)}")
     for entry in run.probes:
-        if len(entry["pathways"]) > 1 and len(entry["pathways"]) == len(run.pathways):
+        if len(entry["pathways"]) > 1 and len(entry["pathways"]) == len(run.probed):
             score = with_interval(entry["accuracy"], entry["interval"])
             name = joined_name(len(entry["pathways"])).capitalize()
             sentences.append(f"{name}: accuracy {score}. {verdict(entry)}")

@@ -12,6 +12,7 @@ from raytrain.reporting.report.blocks import Missing, Page, Section, drawings_of
 from raytrain.reporting.report.render import render
 from raytrain.reporting.report.sections.classes import classes
 from raytrain.reporting.report.sections.layers import layers
+from raytrain.reporting.report.sections.motion import motion
 from raytrain.reporting.report.sections.operators import operators
 from raytrain.reporting.report.sections.origin import origin
 from raytrain.reporting.report.sections.results import gain_figure, results
@@ -63,7 +64,8 @@ def _run_page(run: RunData, wanted: str) -> Page:
         ("classes", "Class by class", classes),
         ("neighbours", "Nearest neighbours", nearest_neighbours),
         ("space", "Some classes in feature space", lambda one: chosen_classes(one, chosen)),
-        ("shortcut", "Shortcut and gain", shortcut),
+        *([("motion", "Motion", motion)] if run.summary.get("motion") else []),
+        *([("shortcut", "Shortcut and gain", shortcut)] if run.config.modality == "image" else []),
         ("losses", "Losses", losses),
         ("health", "Health of the layers", health),
         ("waits", "Where the time went", waiting),

@@ -29,7 +29,8 @@ def test_map_sizes(loss_at, batch_norm):
         sizes.append((representation.shape[-1], maps.shape[-1]))
     inputs, outputs = (16, 16, 8, 8, 4, 2), (16, 8, 8, 4, 2, 1)
     assert sizes == list(zip(outputs if loss_at == "after_pool" else inputs, outputs, strict=True))
-    assert encoder(torch.rand(3, 2, 16, 16)).shape == (3, 64)
+    side = (outputs if loss_at == "after_pool" else inputs)[-1]
+    assert encoder(torch.rand(3, 2, 16, 16)).shape == (3, 64, side, side)
 
 
 @pytest.mark.parametrize("loss_at", ["after_pool", "before_pool"])

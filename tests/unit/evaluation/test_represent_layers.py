@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.sources import open_manifest
 from pipelines.standardise import Standardiser
+from pipelines.stream import first_samples
 from raytrain import api
 from raytrain.config import RunConfig, TrainingConfig, Vgg6Config, from_mapping
 from raytrain.encoders import mean_over_pixels
@@ -103,7 +105,7 @@ def test_layers_are_means_over_cells_and_pixels(pictures: np.ndarray, loss_at: s
     torch.testing.assert_close(layers[:, 0], torch.cat(expected, dim=1), atol=1e-5, rtol=1e-4)
 
 
-def test_only_what_is_wanted_is_loaded_and_made(run: api.Run, pictures: np.ndarray) -> None:
+def test_only_what_is_wanted_is_loaded_and_made(run: api.Run) -> None:
     config = from_mapping(small_values(probe={"enabled": True}))
     request = RepresentRequest(
         config=config,
@@ -111,7 +113,8 @@ def test_only_what_is_wanted_is_loaded_and_made(run: api.Run, pictures: np.ndarr
         build=partial(pathway, config),
     )
     statistics = {name: pathway(config, name, CPU).statistics() for name in config.pathways}
-    everything = Representer(request, statistics).features(pictures)
+    chunk = first_samples(open_manifest(config.data), config.data, seed=0, count=5)
+    everything = Representer(request, statistics).features(chunk)
     assert calibrated_names(request) == ["identity", "lbp"]
     sides = [side for name in config.pathways for side in (name, f"{name}.control")]
     layers = [f"{side}.layers" for side in sides]
@@ -125,7 +128,7 @@ def test_only_what_is_wanted_is_loaded_and_made(run: api.Run, pictures: np.ndarr
         assert sorted(needed) == [name.removesuffix(".control") for name in wanted if "control" in name]
         if wanted == ("identity.control", "floor.lbp"):  # a control needs no checkpoint
             some = dataclasses.replace(some, checkpoints={"identity": "nowhere", "lbp": "nowhere"})
-        found = Representer(some, needed).features(pictures)
+        found = Representer(some, needed).features(chunk)
         assert set(found) == made
         for name, values in found.items():
             np.testing.assert_array_equal(values, everything[name])

@@ -97,7 +97,7 @@ def test_end_to_end(dtype, tolerance):
     objective = HingeObjective(CONFIG, channels=CHANNELS, layers=(2,))
     load_predictor(objective, 2, tag)
     objective = objective.to(dtype)
-    representation = encoder(patches(dtype)).view(7, 4, 7, -1)
+    representation = encoder.representation(encoder(patches(dtype)), (7, 4, 7))
     draws = draws_of([tag], next(objective.parameters()))
     loss = objective.layer_loss(2, representation, draws, torch.zeros(4))
     loss.backward()

@@ -40,7 +40,9 @@ class Stream:
             groups=positions // 4,
             factors=np.stack([positions, -positions], 1).astype(np.float32),
             label_sets=np.stack([positions % 2, positions % 3 == 0], 1).astype(np.uint8),
-            images=np.broadcast_to(values[:, None, None, None], (len(values), 3, SIDE, SIDE)).copy(),
+            columns={
+                "images": np.broadcast_to(values[:, None, None, None], (len(values), 3, SIDE, SIDE)).copy()
+            },
             operated={"view": np.repeat(positions[:, None], 5, 1).astype(np.float32) / 7},
         )
         for array in (chunk.images, chunk.labels, chunk.factors, chunk.label_sets, chunk.operated["view"]):

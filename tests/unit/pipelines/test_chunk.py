@@ -1,7 +1,8 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from pipelines.chunk import Chunk, from_table, to_table
+from pipelines.chunk import Chunk, Column, Ragged, from_table, to_table
 
 
 def make_chunk(num_factors: int = 2, num_labels: int = 3) -> Chunk:
@@ -17,12 +18,30 @@ def make_chunk(num_factors: int = 2, num_labels: int = 3) -> Chunk:
         labels=np.array([0, 1, 2, -1, 1]),
         groups=np.arange(5),
         factors=rng.random((5, num_factors)).astype(np.float32),
-        images=rng.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8),
+        columns={
+            "images": rng.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8),
+            "frames": Ragged.of(
+                [rng.integers(0, 256, (n, 3, 2, 2), dtype=np.uint8) for n in (2, 0, 1, 3, 1)]
+            ),
+            "empty": Ragged.of([np.zeros((0, 3, 4, 4), np.uint8)] * 5),
+            "index": rng.integers(0, 9, (5, 4), dtype=np.int32),
+        },
+        counts={"short": 2},
         label_sets=rng.integers(0, 2, (5, num_labels), dtype=np.uint8),
         decodes=5,
         quarantined=[{"key": "a/2.png", "reason": "truncated"}],
         operated={"lbp": rng.random((5, 1, 4, 4)).astype(np.float32)},
     )
+
+
+def assert_column(found: Column, value: Column) -> None:
+    if not isinstance(value, Ragged):
+        np.testing.assert_array_equal(found, value)
+        return
+    assert isinstance(found, Ragged)
+    assert found.values.dtype == value.values.dtype
+    np.testing.assert_array_equal(found.offsets, value.offsets)
+    np.testing.assert_array_equal(found.values, value.values)
 
 
 def assert_equal(one: Chunk, other: Chunk) -> None:
@@ -31,10 +50,10 @@ def assert_equal(one: Chunk, other: Chunk) -> None:
         if isinstance(value, np.ndarray):
             assert found.dtype == value.dtype, name
             np.testing.assert_array_equal(found, value, err_msg=name)
-        elif name == "operated":
+        elif name in ("operated", "columns"):
             assert found.keys() == value.keys()
             for view in value:
-                np.testing.assert_array_equal(found[view], value[view])
+                assert_column(found[view], value[view])
         else:
             assert found == value, name
 
@@ -53,20 +72,27 @@ def test_a_chunk_without_label_sets() -> None:
     assert Chunk(**fields).label_sets.shape == (5, 0)
 
 
-def test_a_chunk_kept_by_an_earlier_version() -> None:
+def test_a_table_of_an_earlier_version_is_told_apart() -> None:
     table = to_table(make_chunk())
-    header = table.column("header")[0].as_py().replace('"label_sets"', '"something"')
+    header = table.column("header")[0].as_py().replace('"counts"', '"something"')
     column = pa.array([header] + [None] * 4, pa.string())
-    kept = table.set_column(table.column_names.index("header"), "header", column)
-    kept = kept.rename_columns([name.replace("label_sets", "something") for name in kept.column_names])
-    assert from_table(kept).label_sets.shape == (5, 0)
-    assert np.array_equal(from_table(kept).images, make_chunk().images)
+    with pytest.raises(KeyError):
+        from_table(table.set_column(table.column_names.index("header"), "header", column))
+
+
+def test_a_slice_of_a_table_gives_its_own_samples() -> None:
+    chunk, part = make_chunk(), from_table(to_table(make_chunk()).slice(0, 3))
+    frames, whole = part.columns["frames"], chunk.columns["frames"]
+    assert isinstance(frames, Ragged)
+    assert isinstance(whole, Ragged)
+    assert [len(frames[sample]) for sample in range(3)] == [2, 0, 1]
+    np.testing.assert_array_equal(frames[2], whole[2])
 
 
 def test_pixels_are_a_view_of_the_table() -> None:
     table = to_table(make_chunk())
     images = from_table(table).images
-    buffer = table.column("images").chunk(0).buffers()[1]
+    buffer = table.column("column:images").chunk(0).buffers()[1]
     assert np.shares_memory(images, np.frombuffer(buffer, np.uint8))
 
 

@@ -65,7 +65,7 @@ def chunk_of(length: int, epoch: int = 1) -> Chunk:
         labels=positions,
         groups=positions,
         factors=np.zeros((length, 0), np.float32),
-        images=pixels,
+        columns={"images": pixels},
     )
 
 

@@ -135,7 +135,7 @@ def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path
     text = (tmp_path / "a" / "table2.txt").read_text()
     assert text == table_text(first) + "\n"
     assert "multi-encoder (base x seeds)" in text
-    assert "what differs: here 40 images, 1 epochs, batch 8" in text
+    assert "what differs: here 40 samples, 1 epochs, batch 8" in text
     again = api.reproduce("table2", template(tmp_path / "b", data__shapes=shapes), num_seeds=2)
     assert (again["trainings"], again["cached"]) == (0, 8)
     assert again["rows"] == first["rows"]

@@ -40,7 +40,8 @@ def steps(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def decoded(chunk: int, decodes: int = 4, bad: tuple[str, ...] = (), stream: str = "main") -> DecodeCount:
-    return DecodeCount(stream, chunk, decodes, [{"key": key, "reason": "broken"} for key in bad])
+    quarantined = [{"key": key, "reason": "broken"} for key in bad]
+    return DecodeCount(stream, chunk, decodes, quarantined, {"short": 1})
 
 
 def test_lines_are_written_at_once_and_drained_once(opened: Open, tmp_path: Path) -> None:
@@ -107,6 +108,7 @@ def test_counters_survive_a_new_process(opened: Open, tmp_path: Path) -> None:
         "decodes": 12,
         "decodes_replayed": 0,
         "operated": {"lbp-1": 8},
+        "counts": {"short": 3},
         "quarantined": 0,
         "starts": {},
     }
@@ -116,6 +118,7 @@ def test_counters_survive_a_new_process(opened: Open, tmp_path: Path) -> None:
     counts = again.counts()
     assert (counts["decodes"], counts["decodes_replayed"]) == (16, 0)
     assert counts["operated"] == {"lbp-1": 12}
+    assert counts["counts"] == {"short": 4}
 
 
 def test_replayed_decodes_are_counted_within_and_across_processes(opened: Open, tmp_path: Path) -> None:

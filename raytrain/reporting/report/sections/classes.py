@@ -37,7 +37,7 @@ def _keys(run: RunData, found: Predictions) -> list[tuple[str, str]]:
     known = set(found.keys(run.protocol))
     sets = [entry["pathways"] for entry in run.probes]
     ordered = sorted(sets, key=lambda names: -len(names))
-    keys = [("+".join(names), representation(names, run.pathways)) for names in ordered]
+    keys = [("+".join(names), representation(names, run.probed)) for names in ordered]
     return [(key, name) for key, name in keys if {key, f"{key}.control"} <= known]
 
 

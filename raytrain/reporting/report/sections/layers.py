@@ -22,7 +22,7 @@ def layers(run: RunData) -> Section:
     margin = 0.04 * (max(ends) - min(ends)) + 1e-3
     limits = (min(ends) - margin, max(ends) + margin)  # the same for all pathways
     drawings = []
-    for pathway in run.pathways:
+    for pathway in run.probed:
         chosen = sorted(
             (entry for entry in entries if entry["pathway"] == pathway),
             key=lambda entry: layer_number(entry["layer"]),

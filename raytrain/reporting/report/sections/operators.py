@@ -8,6 +8,11 @@ from raytrain.reporting.run_data import RunData
 
 TITLE = "What the encoders see"
 NUM_SAMPLES = 6
+CAPTIONS = {
+    "image": "The first training samples; brightness is stretched alike over a column.",
+    "clip": "The first training clips as the pathways see them in their first epoch; brightness is stretched "
+    "alike over all strips of a pathway.",
+}
 
 
 def operators(run: RunData) -> Section:
@@ -21,8 +26,8 @@ def operators(run: RunData) -> Section:
     names = list(dict.fromkeys(pathway.operator.name for pathway in run.config.pathways.values()))
     picture = Image(
         source=f"data:image/png;base64,{base64.b64encode(png).decode()}",
-        alt=f"{NUM_SAMPLES} training samples, beside each what the operators {', '.join(names)} make of it",
-        caption="The first training samples; brightness is stretched alike over a column.",
+        alt=f"The first training samples, and what the operators {', '.join(names)} make of them",
+        caption=CAPTIONS[run.config.modality],
         width_px=int.from_bytes(png[16:20], "big"),
     )
     return Section(name="operators", title=TITLE, blocks=[picture])

@@ -25,7 +25,7 @@ def gain_figure(run: RunData) -> Drawing | None:
         return None
     rows = [
         Row(
-            label=representation(entry["pathways"], run.pathways),
+            label=representation(entry["pathways"], run.probed),
             style=style_of(entry["pathways"], run.styles),
             value=100 * entry["gain"],
             interval=[100 * end for end in entry["gain_interval"]],
@@ -71,7 +71,7 @@ def results(run: RunData) -> Section:
 def probe_row(run: RunData, entry: dict[str, Any]) -> Row:
     """Return the line of a forest plot for a representation and its control."""
     return Row(
-        label=representation(entry["pathways"], run.pathways),
+        label=representation(entry["pathways"], run.probed),
         style=style_of(entry["pathways"], run.styles),
         value=entry["accuracy"],
         interval=entry["interval"],
@@ -112,7 +112,7 @@ def _table(run: RunData, name: str, entries: Sequence[dict[str, Any]]) -> Table:
     rows = []
     for entry in entries:
         row = [
-            representation(entry["pathways"], run.pathways),
+            representation(entry["pathways"], run.probed),
             with_interval(entry["accuracy"], entry["interval"]),
             with_interval(entry["control"], entry["control_interval"]),
             points(entry["gain"], entry["gain_interval"]),
@@ -146,7 +146,7 @@ def _floors(run: RunData, entries: Sequence[dict[str, Any]]) -> list[Block]:
     floors = entries[0].get("floors", [])
     if not floors:
         return []
-    names = [representation(entry["pathways"], run.pathways) for entry in entries]
+    names = [representation(entry["pathways"], run.probed) for entry in entries]
     rows = []
     for place, floor in enumerate(floors):
         leads = [entry["floors"][place] for entry in entries]

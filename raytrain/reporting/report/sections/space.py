@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.randomness import generator
+from pipelines.requests import pixels_of
 from raytrain.errors import DataError
 from raytrain.evaluation.embedding import principal_components, tsne
 from raytrain.evaluation.neighbours import Nearest, nearest
@@ -58,7 +59,7 @@ def nearest_neighbours(run: RunData) -> Section:
     choices: list[tuple[str, Sequence[Block]]] = []
     for names in _sets(run):
         trained, control = found["+".join(names)]
-        name = representation(names, run.pathways)
+        name = representation(names, run.probed)
         shares = [_share_right(run, queries, one) for one in (trained, control)]
         sheet = _sheet(run, names, trained, queries, shown, places, images)
         text = (
@@ -87,7 +88,7 @@ def chosen_classes(run: RunData, classes: Sequence[int]) -> Section:
         return Section(name="space", title=title, blocks=[Missing(text)])
     choices: list[tuple[str, Sequence[Block]]] = []
     for names in _sets(run):
-        name = representation(names, run.pathways)
+        name = representation(names, run.probed)
         try:
             drawings = _embeddings(run, names, rows, labels[rows], classes)
         except DataError as error:
@@ -123,7 +124,7 @@ def _missing(run: RunData) -> str:
 
 
 def _sets(run: RunData) -> list[list[str]]:
-    return ([run.pathways] if len(run.pathways) > 1 else []) + [[name] for name in run.pathways]
+    return ([run.probed] if len(run.probed) > 1 else []) + [[name] for name in run.probed]
 
 
 def _spread(rows: Int64s, limit: int) -> Int64s:
@@ -150,10 +151,12 @@ def _share_right(run: RunData, queries: Int64s, found: Nearest) -> float:
 
 
 def _decode(run: RunData, places: Int64s) -> NDArray[np.uint8]:
-    """Return images u8[n, 3, H, W] of places in the feature files."""
+    """Return images u8[n, 3, H, W] of places in the feature files; of a clip the frame in the middle."""
     assert run.manifest is not None
     rows = run.splits["rows"][places]
-    return np.asarray(evaluation_source(run.config, run.manifest, rows).decode_rows(rows).images)
+    chunk = evaluation_source(run.config, run.manifest, rows).decode_rows(rows)
+    pixels = pixels_of(chunk, next(iter(run.config.pathways.values())))
+    return pixels if pixels.ndim == 4 else pixels[:, pixels.shape[1] // 2]
 
 
 def _sheet(
@@ -165,7 +168,7 @@ def _sheet(
     places: Int64s,
     images: NDArray[np.uint8],
 ) -> Drawing:
-    title = representation(names, run.pathways)
+    title = representation(names, run.probed)
     rows, right = [], 0
     for place in shown:
         truth = run.labels[queries[place]]
@@ -193,7 +196,7 @@ def _sheet(
 def _embeddings(
     run: RunData, names: Sequence[str], rows: Int64s, labels: Int64s, classes: Sequence[int]
 ) -> list[Drawing]:
-    title = representation(names, run.pathways)
+    title = representation(names, run.probed)
     components = {
         panel: principal_components(run.folder / "features", files, rows, mode=run.config.probe.features)
         for panel, files in (("trained", names), ("control", [control_name(name) for name in names]))

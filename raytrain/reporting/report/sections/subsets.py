@@ -36,7 +36,7 @@ def subsets(run: RunData) -> Section:
         header=["combination", "accuracy", "control", "gain, points"],
         rows=[
             [
-                representation(entry["pathways"], run.pathways),
+                representation(entry["pathways"], run.probed),
                 with_interval(entry["accuracy"], entry["interval"]),
                 with_interval(entry["control"], entry["control_interval"]),
                 points(entry["gain"], entry["gain_interval"]),

@@ -1,0 +1,228 @@
+"""Clips decoded in a child process: a decoder that hangs is killed, one that crashes takes nobody with it."""
+
+import atexit
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.clips import ClipMeta, DecodedClip
+from pipelines.decode.image import Fit
+from pipelines.decode.pipe import Pipe, PipeClosedError, PipeTimeoutError
+from pipelines.quarantine import BadSample
+from raytrain.config.data import VideoConfig
+
+_COMMAND = ("-P", "-m", "pipelines.decode.child_main")
+_START_TIMEOUT_S = 300.0
+CLIPS_A_CHILD = 2_000
+"""a child is replaced after so many clips: what decoders leak goes with it"""
+_PIPE_SIZE = 1 << 20
+
+
+class ClipDecoder:
+    """Decodes clips in one child process, which is started when first needed; for one thread at a time.
+
+    Args:
+        config: decoder and time-out.
+    """
+
+    def __init__(self, config: VideoConfig) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Pipe | None = None
+        self._left = 0
+        self._owner = os.getpid()
+        self.num_started = 0
+        """children started so far"""
+
+    def decode(self, source: bytes, plan: Any, *, canvas_px: int, fit: Fit, max_pixels: int) -> DecodedClip:
+        """Return the planned frames of a clip; see `decode_clip`.
+
+        Args:
+            source: a video file's bytes.
+            plan: picklable, takes a ClipMeta, gives a FramePlan.
+
+        Raises:
+            BadSample: as `decode_clip`; or the decoder hung, or crashed.
+        """
+        settings = {
+            "canvas_px": canvas_px,
+            "fit": fit,
+            "max_pixels": max_pixels,
+            "decoder": self._config.decoder,
+        }
+        (meta, decoder, frames, large), payloads = self._ask("decode", settings, [source, pickle.dumps(plan)])
+        return DecodedClip(
+            meta=meta, frames=_array(payloads[0], frames), large=_array(payloads[1], large), decoder=decoder
+        )
+
+    def probe(self, source: bytes, *, max_pixels: int) -> ClipMeta:
+        """Return what is known of a clip before its frames are decoded; see `probe_clip`.
+
+        Raises:
+            BadSample: as `probe_clip`; or the decoder hung, or crashed.
+        """
+        meta, _ = self._ask("probe", {"max_pixels": max_pixels}, [source])
+        assert isinstance(meta, ClipMeta)
+        return meta
+
+    def close(self) -> None:
+        """End the child, if there is one, and wait for its end."""
+        if (
+            self._process is None or self._owner != os.getpid()
+        ):  # a forked copy leaves its parent's child alone
+            return
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process = self._pipe = None
+
+    def _ask(self, kind: str, settings: dict[str, Any], payloads: list[bytes]) -> tuple[Any, list[bytearray]]:
+        if not self._left:
+            self.close()
+        pipe = self._pipe or self._start()
+        timeout_s = self._config.decode_timeout_s
+        self._left -= 1
+        try:
+            pipe.send((kind, timeout_s, settings), payloads, timeout_s=timeout_s)
+            (verdict, answer), rest = pipe.receive(timeout_s=timeout_s)
+        except PipeTimeoutError:
+            self.close()
+            raise BadSample(
+                f"decoding took longer than {timeout_s:g} s; raise data.video.decode_timeout_s"
+            ) from None
+        except PipeClosedError:
+            raise BadSample(f"the decoder {self._end()}") from None
+        except (
+            BaseException
+        ):  # interrupted half-way through an answer: the rest of it must not be the next one
+            self.close()
+            raise
+        if verdict == "bad":
+            raise BadSample(answer)
+        if verdict == "error":
+            raise RuntimeError(f"in the decoder's process: {answer}")
+        return answer, rest
+
+    def _start(self) -> Pipe:
+        # Found where this process found it, whatever its working folder is.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(
+            [sys.executable, *_COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment,
+        )
+        self.num_started += 1
+        self._left = CLIPS_A_CHILD
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        read, write = self._process.stdout.fileno(), self._process.stdin.fileno()
+        _widen(read, write)
+        self._pipe = Pipe(read, write)
+        try:
+            (verdict, answer), _ = self._pipe.receive(timeout_s=_START_TIMEOUT_S)
+        except (PipeClosedError, PipeTimeoutError):
+            raise RuntimeError(f"the decoder's process does not start: it {self._end()}") from None
+        if verdict == "error":
+            self.close()
+            raise RuntimeError(f"the decoder's process does not start: {answer}")
+        return self._pipe
+
+    def _end(self) -> str:
+        """End the child and return how it ended, in words."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self.close()
+        if code < 0:
+            return f"crashed ({signal.Signals(-code).name})"
+        return f"ended (exit code {code})"
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class SharedDecoder:
+    """Decodes clips for any number of threads, each in a child of its own for the time; see `ClipDecoder`."""
+
+    def __init__(self, config: VideoConfig) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._idle: list[ClipDecoder] = []
+
+    def decode(self, source: bytes, plan: Any, *, canvas_px: int, fit: Fit, max_pixels: int) -> DecodedClip:
+        """Return the planned frames of a clip; see `ClipDecoder.decode`."""
+        decoder = self._take()
+        try:
+            return decoder.decode(source, plan, canvas_px=canvas_px, fit=fit, max_pixels=max_pixels)
+        finally:
+            self._give(decoder)
+
+    def probe(self, source: bytes, *, max_pixels: int) -> ClipMeta:
+        """Return what is known of a clip before its frames are decoded; see `ClipDecoder.probe`."""
+        decoder = self._take()
+        try:
+            return decoder.probe(source, max_pixels=max_pixels)
+        finally:
+            self._give(decoder)
+
+    def close(self) -> None:
+        """End all children that are idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for decoder in idle:
+            decoder.close()
+
+    def _take(self) -> ClipDecoder:
+        with self._lock:
+            return self._idle.pop() if self._idle else ClipDecoder(self._config)
+
+    def _give(self, decoder: ClipDecoder) -> None:
+        with self._lock:
+            self._idle.append(decoder)
+
+
+_SHARED: dict[tuple[int, VideoConfig], SharedDecoder] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+def shared_decoder(config: VideoConfig) -> SharedDecoder:
+    """Return this process's decoder of these settings; its children end with the process."""
+    with _SHARED_LOCK:
+        # By process: a forked copy must not talk into its parent's pipes.
+        return _SHARED.setdefault((os.getpid(), config), SharedDecoder(config))
+
+
+@atexit.register
+def _close_all() -> None:
+    for (process, _), decoder in list(_SHARED.items()):
+        if process == os.getpid():
+            decoder.close()
+
+
+def _array(payload: bytearray, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.frombuffer(payload, np.uint8).reshape(shape)
+
+
+def _widen(*descriptors: int) -> None:
+    """Let the kernel hold more of a message at a time, where it can."""
+    try:
+        import fcntl
+
+        for descriptor in descriptors:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except (ImportError, AttributeError, OSError):
+        pass

@@ -1,0 +1,84 @@
+"""From a row of the manifest to the frames of a clip that a run's pathways ask for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipelines.clips import ClipMeta, ClipPlanner, DecodedClip, FramePlan
+from pipelines.decode import read_payload
+from pipelines.decode.child import shared_decoder
+from pipelines.decode.clip import clip_columns
+from pipelines.decode.frames import decode_frames
+from pipelines.manifest import Manifest
+from pipelines.sources.clips import SCHEME, clip_bytes
+from pipelines.sources.folder import is_image
+from pipelines.storage import Storage, count_opened
+from raytrain.config.data import DataConfig
+
+PlanOf = Callable[[ClipMeta], FramePlan]
+
+
+def read_clip(
+    manifest: Manifest,
+    index: int,
+    storage: Storage,
+    config: DataConfig,
+    *,
+    planner: ClipPlanner,
+    epoch: int,
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return the frames of a row's clip that the planner's requests take: the columns of `decode.clip`.
+
+    With them what is counted of the clip: `short`, a request ran over its end; `decoder:<name>`, which took
+    the file. The file is opened once, whatever the number of requests.
+
+    Raises:
+        BadSample: missing, changed, broken, or not decoded within the time limit.
+        StorageError: storage failed for longer than the retries.
+    """
+    plan_of = partial(planner.plan, key_hash=int(manifest.key_hashes[index]), epoch=epoch)
+    clip, _ = decode_row(manifest, index, storage, config, FirstOf(plan_of))
+    plan, wanted = plan_of(clip.meta)
+    notes = [f"decoder:{clip.decoder}"]
+    if any(want.short for want in wanted.values()):
+        notes.append("short")
+    return clip_columns(clip, plan, wanted), tuple(notes)
+
+
+def decode_row(
+    manifest: Manifest, index: int, storage: Storage, config: DataConfig, plan: PlanOf
+) -> tuple[DecodedClip, bytes]:
+    """Return a row's planned frames, and the file's bytes (none where it is a folder of frames).
+
+    Raises:
+        BadSample: missing, changed, broken, or not decoded within the time limit.
+        StorageError: storage failed for longer than the retries.
+    """
+    uri = manifest.table["uri"][index].as_py()
+    places: dict[str, Any] = {"canvas_px": config.canvas_px, "fit": config.fit}
+    places["max_pixels"] = config.max_pixels
+    if manifest.payload_of(index).startswith("frames"):
+        count_opened()
+        names = [file.path for file in storage.list_files(uri) if is_image(file.path)]
+        rate_hz = config.video.frame_rate_hz
+        return decode_frames(storage.read_bytes, names, plan, rate_hz=rate_hz, **places), b""
+    if uri.startswith(SCHEME):
+        count_opened()
+        payload = clip_bytes(uri)
+    else:
+        payload = read_payload(manifest, index, storage)
+    return shared_decoder(config.video).decode(payload, plan, **places), payload
+
+
+@dataclass(frozen=True)
+class FirstOf:
+    """The union of a planner's answer, as a decoder asks for it; goes to another process."""
+
+    plan_of: Callable[[ClipMeta], tuple[FramePlan, Any]]
+
+    def __call__(self, meta: ClipMeta) -> FramePlan:
+        """Return which frames are decoded."""
+        return self.plan_of(meta)[0]

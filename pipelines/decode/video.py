@@ -1,0 +1,124 @@
+"""Encoded clips to uint8 frames: opened once, planned by what is known of the clip, then the plan is decoded.
+
+Whatever is wrong with a clip becomes a BadSample. A decoder that hangs or crashes on a damaged file: `child`.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipelines.clips import LARGE, ClipMeta, DecodedClip, FramePlan, Int64s
+from pipelines.decode import video_decord, video_pyav, video_torchcodec
+from pipelines.decode.clip_index import ClipIndex, opened, read_index
+from pipelines.decode.image import Fit
+from pipelines.decode.refused import RefusedError
+from pipelines.decode.square import View, covering_square, fitted_square
+from pipelines.quarantine import BadSample
+
+Planner = Callable[[ClipMeta], FramePlan]
+DECODERS = ("decord", "torchcodec", "pyav")
+"""in the order that `auto` tries them"""
+
+
+def probe_clip(source: bytes, *, max_pixels: int) -> ClipMeta:
+    """Return number and times of a clip's frames and their upright size.
+
+    Raises:
+        BadSample: empty, truncated, too large, or no video.
+    """
+    with opened(source) as clip:
+        return read_index(*clip, max_pixels=max_pixels).meta
+
+
+def decode_clip(
+    source: bytes, plan: Planner, *, canvas_px: int, fit: Fit, max_pixels: int, decoder: str
+) -> DecodedClip:
+    """Return the planned frames of a clip upright, in colour.
+
+    Resizing is bilinear, smoothed where it shrinks. All decoders number frames alike; their pixels differ by
+    rounding.
+
+    Args:
+        source: a video file's bytes; its name does not matter.
+        plan: called once with what is known of the clip.
+        max_pixels: of one frame.
+        decoder: auto, decord, torchcodec or pyav.
+
+    Raises:
+        BadSample: empty, truncated, too large, no video, a planned frame missing, or no decoder takes it.
+    """
+    with opened(source) as clip:
+        index = read_index(*clip, max_pixels=max_pixels)
+        planned = plan(index.meta)
+        views = _views(planned, index.meta, canvas_px=canvas_px, fit=fit, max_pixels=max_pixels)
+        read = [
+            _read(source, index, view, clip, decoder) if len(view.numbers) else ("", view.empty())
+            for view in views
+        ]
+    (first, frames), (second, large) = read
+    return DecodedClip(meta=index.meta, frames=frames, large=large, decoder=first or second)
+
+
+def _views(
+    planned: FramePlan, meta: ClipMeta, *, canvas_px: int, fit: Fit, max_pixels: int
+) -> tuple[View, View]:
+    for numbers in (planned.frames, planned.large):
+        _check_numbers(numbers, meta)
+    side = LARGE * canvas_px
+    small = fitted_square(meta.width, meta.height, side=canvas_px, fit=fit)
+    large = covering_square(meta.width, meta.height, side=side, offset=planned.large_offset)
+    return View(planned.frames, small), View(planned.large, large)
+
+
+def _check_numbers(numbers: Int64s, meta: ClipMeta) -> None:
+    if len(numbers) and (numbers[0] < 0 or numbers[-1] >= meta.num_frames or (np.diff(numbers) <= 0).any()):
+        raise ValueError(
+            f"a plan's frames must ascend within 0..{meta.num_frames - 1}, not {numbers.tolist()}"
+        )
+
+
+def _read(
+    source: bytes,
+    index: ClipIndex,
+    view: View,
+    clip: tuple[InputContainer, VideoStream],
+    decoder: str,
+) -> tuple[str, NDArray[np.uint8]]:
+    """Return which decoder took the clip, and the squares of a view.
+
+    Each view by itself: decoders differ by rounding, and what a pathway sees must not depend on what another
+    one asks of the same clip.
+    """
+    refusals = []
+    for name in _order(decoder):
+        try:
+            if name == "pyav":
+                (squares,) = video_pyav.read_squares(source, index, [view], clip)
+            elif name == "decord":
+                (squares,) = video_decord.read_squares(source, index, [view])
+            else:
+                (squares,) = video_torchcodec.read_squares(source, index, [view])
+        except RefusedError as refusal:
+            refusals.append(str(refusal))
+            continue
+        return name, squares
+    raise BadSample(f"{'; '.join(refusals)}; set data.video.decoder to auto")
+
+
+def _order(decoder: str) -> list[str]:
+    if decoder != "auto":
+        if decoder not in DECODERS:
+            raise ValueError(f"no decoder {decoder!r}; there are auto, {', '.join(DECODERS)}")
+        return [decoder]
+    return [name for name in DECODERS if _is_installed(name)]
+
+
+@cache
+def _is_installed(name: str) -> bool:
+    if name == "pyav":
+        return True
+    return video_decord.is_installed() if name == "decord" else video_torchcodec.is_installed()

@@ -1,0 +1,35 @@
+"""What the pathways of a run take of its samples: whole images, or some frames of a clip."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.chunk import Chunk
+from pipelines.clips import ClipPlanner, request_name
+from pipelines.decode.clip import read_clips
+from raytrain.config.cuts import ClipSettings
+from raytrain.config.run import PathwayConfig, RunConfig
+
+
+def clip_requests(config: RunConfig, names: Iterable[str]) -> dict[str, ClipSettings]:
+    """Return the distinct requests of some pathways by name; {} for images."""
+    cuts = [config.pathways[name].cut for name in names]
+    return {request_name(cut): cut for cut in cuts if isinstance(cut, ClipSettings)}
+
+
+def clip_planner(config: RunConfig, names: Iterable[str], *, train: bool = True) -> ClipPlanner | None:
+    """Return who says which frames some pathways take; None for images."""
+    requests = clip_requests(config, names)
+    return ClipPlanner(requests=requests, seed=config.seed, train=train) if requests else None
+
+
+def request_of(pathway: PathwayConfig) -> str:
+    """Return the name of the frames that a pathway takes of a clip; "" for images."""
+    return request_name(pathway.cut) if isinstance(pathway.cut, ClipSettings) else ""
+
+
+def pixels_of(chunk: Chunk, pathway: PathwayConfig) -> NDArray[np.uint8]:
+    """Return what a pathway takes of a chunk, u8[L, 3, H, W] or clips u8[L, T, 3, H, W]."""
+    request = request_of(pathway)
+    return read_clips(chunk, request) if request else chunk.images

@@ -1,0 +1,177 @@
+"""Folders of frames as clips: <clip>/00000.jpg ..., below class folders or without labels; DAVIS.
+
+DAVIS: JPEGImages/480p/<clip>/*.jpg with ImageSets/480p/train.txt and val.txt. Else every folder that holds
+images is a clip: root/<clip>/, root/<class>/<clip>/ or root/train/<class>/<clip>/ beside root/test. A sample
+has its folder as uri, its payload frames:<number of frames>; the frames are those of `list_frames`.
+Source: Perazzi et al., "A benchmark dataset and evaluation methodology for video object segmentation", 2016.
+"""
+
+import re
+from collections.abc import Iterable
+
+from pipelines.archive import ArchiveStorage
+from pipelines.manifest import Manifest
+from pipelines.sources.folder import READY_SPLITS
+from pipelines.sources.listed import read_lines
+from pipelines.sources.media import IMAGES, describe, is_hidden, split_by_medium
+from pipelines.sources.records import join
+from pipelines.sources.samples import Sample, build_manifest
+from pipelines.storage import FileInfo, Storage
+from raytrain.config.data import DataConfig
+from raytrain.errors import DataError
+
+_DAVIS = "JPEGImages"
+_BASES = ("JPEGImages/480p", _DAVIS)
+_PAYLOAD = "frames"
+# Frames of a clip are ordered by their numbers, with leading zeros or without.
+_NUMBER = re.compile(r"(\d+)")
+
+
+def detect(storage: Storage) -> bool:
+    """Return whether the root holds JPEGImages."""
+    return storage.exists(_DAVIS)
+
+
+def is_frames(payload: str) -> bool:
+    """Return whether a sample's payload is a folder of frames."""
+    return payload.partition(":")[0] == _PAYLOAD
+
+
+def num_frames(payload: str) -> int:
+    """Return the number of frames of a sample whose payload is a folder of them."""
+    return int(payload.partition(":")[2])
+
+
+def list_frames(storage: Storage, uri: str) -> list[str]:
+    """Return the paths of a clip's frames in the order of their numbers.
+
+    Raises:
+        DataError: the folder is missing or unreadable.
+    """
+    files = storage.list_files(uri, recursive=False)
+    return sorted((f.path for f in files if IMAGES.holds(f.path) and not is_hidden(f.path)), key=_order)
+
+
+def read_frames(config: DataConfig, storage: Storage) -> Manifest:
+    """Return the manifest of folders of frames; each is a group of its own.
+
+    Raises:
+        DataError: no images, folders at different depths, images in the root, or data in an archive.
+    """
+    if isinstance(storage, ArchiveStorage):
+        raise DataError(
+            f"data.root {storage.root}: folders of frames cannot be read from an archive; unpack it and name "
+            "the folder"
+        )
+    base = _davis_base(storage)
+    files, others = split_by_medium(storage.list_files(base or ""), IMAGES)
+    if not files:
+        what = f"no frames ({', '.join(IMAGES.extensions)}) in folders"
+        raise DataError(f"data.root {join(storage.root, base or '')}: {what}; {describe(others)}")
+    counts = _count(files, base or "", storage.root)
+    if base is not None:
+        splits, notes = _davis_splits(storage, base, list(counts))
+        places = {name: (split, "") for name, split in splits.items()}
+    else:
+        places, notes = _places(list(counts), storage.root), ()
+    classes = sorted({class_name for _, class_name in places.values()} - {""})
+    samples = [
+        Sample(
+            key=name,
+            uri=join(base or "", name),
+            size=-1,
+            split=split,
+            label=classes.index(class_name) if class_name else -1,
+            payload=f"{_PAYLOAD}:{counts[name]}",
+        )
+        for name, (split, class_name) in places.items()
+    ]
+    return build_manifest(
+        samples, root=storage.root, classes=tuple(classes), config=config, modality="clip", notes=notes
+    )
+
+
+def _order(path: str) -> list[tuple[int, str]]:
+    parts = _NUMBER.split(path.rpartition("/")[2])
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _count(files: Iterable[FileInfo], base: str, root: str) -> dict[str, int]:
+    """Return the number of frames of each folder below the base."""
+    counts: dict[str, int] = {}
+    for file in files:
+        folder = (file.path.removeprefix(f"{base}/") if base else file.path).rpartition("/")[0]
+        if not folder:
+            raise DataError(
+                f"data.root {root}: {file.path} lies in no folder of a clip; put the frames of every clip "
+                "into a folder of its own"
+            )
+        counts[folder] = counts.get(folder, 0) + 1
+    return counts
+
+
+def _places(names: list[str], root: str) -> dict[str, tuple[str, str]]:
+    """Return split and class of each clip by the folders above it."""
+    depths = {name.count("/") for name in names}
+    if len(depths) > 1 or max(depths) > 2:
+        deep, flat = max(names, key=lambda n: n.count("/")), min(names, key=lambda n: n.count("/"))
+        raise DataError(
+            f"data.root {root}: frames lie in folders at different depths, e.g. {flat} and {deep}; expected "
+            "<clip>/, <class>/<clip>/ or <split>/<class>/<clip>/"
+        )
+    depth = depths.pop()
+    tops = {name.partition("/")[0] for name in names}
+    ready = depth > 0 and "train" in tops and tops <= set(READY_SPLITS)
+    if depth == 2 and not ready:
+        raise DataError(
+            f"data.root {root}: {names[0]} lies three folders deep, but {', '.join(sorted(tops)[:3])} are no "
+            "splits; name the folder above the class folders"
+        )
+    named = dict(READY_SPLITS)
+    if not any(READY_SPLITS.get(top) == "test" for top in tops):
+        named |= dict.fromkeys(("val", "valid", "validation"), "test")
+    places = {}
+    for name in names:
+        parts = name.split("/")
+        split = named[parts[0]] if ready else "train"
+        class_name = "" if split == "pretrain" else parts[-2] if depth > ready else ""
+        places[name] = ("pretrain" if split == "train" and not class_name else split, class_name)
+    return places
+
+
+def _davis_base(storage: Storage) -> str | None:
+    return next((base for base in _BASES if storage.exists(base)), None)
+
+
+def _davis_splits(storage: Storage, base: str, names: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the split of each sequence: train.txt is for pretraining, val.txt is kept apart."""
+    for folder in (f"ImageSets/{base.rpartition('/')[2]}", "ImageSets/2017", "ImageSets/2016", "ImageSets"):
+        if storage.exists(f"{folder}/train.txt") or storage.exists(f"{folder}/val.txt"):
+            break
+    else:
+        return dict.fromkeys(names, "pretrain"), ()
+    listed: dict[str, str] = {}
+    for split, name in (("pretrain", "train"), ("test", "val")):
+        if storage.exists(f"{folder}/{name}.txt"):
+            listed |= dict.fromkeys(_sequences(storage, f"{folder}/{name}.txt"), split)
+    splits = {name: listed[name] for name in names if name in listed}
+    if not splits:
+        raise DataError(
+            f"{storage.root}/{folder}: none of the {len(listed)} listed sequences is there, e.g. "
+            f"{next(iter(listed), 'none')}; restore them, or remove the lists"
+        )
+    notes = []
+    if len(splits) < len(listed):
+        notes.append(f"{folder}: {len(listed) - len(splits)} of {len(listed)} listed sequences are missing")
+    if len(splits) < len(names):
+        notes.append(f"{folder}: {len(names) - len(splits)} sequences are in no list; left out")
+    if "pretrain" not in splits.values():
+        notes.append(f"{folder}: no sequence of train.txt is there; those of val.txt are for pretraining")
+        splits = dict.fromkeys(splits, "pretrain")
+    return splits, tuple(notes)
+
+
+def _sequences(storage: Storage, path: str) -> list[str]:
+    """Return the sequences that a list names: `<name>` (2017) or /JPEGImages/480p/<name>/00000.jpg (2016)."""
+    names = [words[0].strip("/") for words in read_lines(storage, path)]
+    return list(dict.fromkeys(name.split("/")[-2] if "/" in name else name for name in names))

@@ -1,0 +1,146 @@
+"""What a motion pathway learned: kind and speed of held-out clips, told by its own heads.
+
+The clips are drawn as in training, but of the test split and with draws of their own. The heads are asked
+three times: as trained; the same heads shown one random frame of each clip, repeated, which tells nothing of
+motion; and with the initial weights. All see the same clips.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.clips import EGO, NUM_SPEEDS, ClipPlanner, request_name
+from pipelines.decode.clip import motion_of, read_clips
+from pipelines.manifest import Manifest
+from pipelines.order import ChunkPlan
+from pipelines.stream import StreamSource, row_chunks
+from raytrain.checkpoint import load_latest
+from raytrain.config import RunConfig
+from raytrain.config.cuts import MotionConfig
+from raytrain.errors import ConfigError
+from raytrain.metrics import group_bootstrap
+from raytrain.objectives.motion import Motion
+from raytrain.pathway import Pathway
+
+ROUNDS = 4
+"""clips drawn of each test sample"""
+MAX_SAMPLES = 1000
+"""of the test split, evenly spread"""
+DRAWS = "motion test"
+
+Integers = NDArray[np.int64]
+
+
+def measure_motion(
+    config: RunConfig,
+    manifest: Manifest,
+    *,
+    build: Callable[[str, torch.device], Pathway],
+    folder_of: Callable[[str], Path],
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Return summary.json's `motion`, an entry for each motion pathway; [] where there is none.
+
+    `build`: makes a pathway with its initial weights; `folder_of`: its checkpoints.
+
+    Raises:
+        ConfigError: a pathway has no checkpoint.
+    """
+    rows = _test_rows(manifest)
+    return [
+        _measure(config, manifest, rows, name, build(name, device), folder_of(name))
+        for name, pathway in config.pathways.items()
+        if isinstance(pathway.cut, MotionConfig) and len(rows)
+    ]
+
+
+def _test_rows(manifest: Manifest) -> Integers:
+    rows = np.flatnonzero(np.asarray(manifest.table["split"].to_pylist()) == "test")
+    if len(rows) > MAX_SAMPLES:
+        rows = rows[np.linspace(0, len(rows) - 1, MAX_SAMPLES).round().astype(np.int64)]
+    return np.asarray(rows, np.int64)
+
+
+def _measure(
+    config: RunConfig, manifest: Manifest, rows: Integers, name: str, pathway: Pathway, folder: Path
+) -> dict[str, Any]:
+    checkpoint = load_latest(folder)
+    if checkpoint is None:
+        raise ConfigError(f"{folder}: no whole checkpoint of pathway {name}; train it first")
+    cut = config.pathways[name].cut
+    assert isinstance(cut, MotionConfig)
+    moving = _Clips(config, manifest, rows, cut)
+    still = _Clips(config, manifest, rows, replace(cut, still=True))
+    initial = _answers(pathway, moving)
+    pathway.load_state_tensors(checkpoint.tensors)
+    answers = {"": _answers(pathway, moving), "one_frame": _answers(pathway, still), "control": initial}
+    truth, groups = moving.truth, np.tile(manifest.group_ids[rows], ROUNDS)
+    right = {
+        f"{side}{'_' if side else ''}{head}": answer[:, column] == truth[:, column]
+        for side, answer in answers.items()
+        for column, head in enumerate(("kind", "speed"))
+    }
+    intervals = group_bootstrap(
+        np.stack(list(right.values())), groups, num_resamples=config.probe.num_bootstrap, seed=config.seed
+    )
+    found: dict[str, Any] = {"pathway": name, "sees": "one random frame" if cut.still else "the clip"}
+    for place, key in enumerate(right):
+        value = intervals.row(place)
+        found |= {key: value.estimate, f"{key}_interval": [value.low, value.high]}
+    confusion = np.zeros((NUM_SPEEDS, NUM_SPEEDS), np.int64)
+    np.add.at(confusion, (truth[:, 1], answers[""][:, 1]), 1)
+    share = max(np.mean(truth[:, 0] == EGO), np.mean(truth[:, 0] != EGO))
+    return {
+        **found,
+        "most_frequent_kind": float(share),
+        "confusion": confusion.tolist(),
+        "n": len(truth),
+        "groups": int(np.unique(groups).size),
+        "split": "test",
+    }
+
+
+class _Clips:
+    """The test clips, drawn ROUNDS times each: pixels u8[n, T, 3, H, W] in pieces, and what they show."""
+
+    def __init__(self, config: RunConfig, manifest: Manifest, rows: Integers, cut: MotionConfig) -> None:
+        self._size = config.probe.batch_size
+        self._request = request_name(cut)
+        # Draws of their own: the key of a draw has the seed in it, and training counts its epochs from 0.
+        planner = ClipPlanner(requests={self._request: cut}, seed=config.seed)
+        self._source = StreamSource(
+            manifest=manifest,
+            rows=rows,
+            data=config.data,
+            seed=config.seed,
+            plan=ChunkPlan(num_samples=len(rows), chunk_samples=2),
+            clips=planner,
+        )
+        self._rows = rows
+        self.truth: Integers = np.zeros((0, 2), np.int64)
+
+    def __iter__(self) -> Any:
+        motions: list[tuple[int, int]] = []
+        for draw in range(1, ROUNDS + 1):
+            for piece in row_chunks(self._rows, self._size):
+                chunk = self._source.decode_rows(piece, epoch=-draw)
+                motions += [motion_of(chunk, place, self._request) or (-1, -1) for place in range(len(chunk))]
+                yield torch.from_numpy(read_clips(chunk, self._request))
+        self.truth = np.array(motions, np.int64)
+
+
+@torch.no_grad()
+def _answers(pathway: Pathway, clips: _Clips) -> Integers:
+    """Return the kind and the speed that the heads tell of each clip, i64[n, 2]."""
+    objective = pathway.objective
+    assert isinstance(objective, Motion)
+    parts = []
+    for pixels in clips:
+        kinds, speeds = objective.predict(pathway.representation_of(pixels))
+        parts.append(torch.stack([kinds.argmax(1), speeds.argmax(1)], dim=1).cpu().numpy())
+    return np.asarray(np.concatenate(parts), np.int64)

@@ -1,0 +1,118 @@
+"""Whole runs on clips in this process: frames and known motion from one stream of files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytrain import api
+from raytrain.config import from_mapping
+from raytrain.errors import ConfigError, Interrupted
+from raytrain.training import run as run_module
+from tests.clip_runs import PATHWAYS, clip_values
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_clips(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Render each generated clip once for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYTRAIN_CACHE", str(tmp_path_factory.mktemp("clips")))
+        yield
+
+
+def train(out: Path, *names: str, **more: Any) -> api.Run:
+    return api.train(from_mapping(clip_values(out, names or tuple(PATHWAYS), **more)))
+
+
+def weights(run: api.Run) -> dict[str, str]:
+    return {pathway["name"]: pathway["weights_sha256"] for pathway in run.summary["pathways"]}
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
+    return train(tmp_path_factory.mktemp("four") / "run", probe={"batch_size": 4})
+
+
+def test_every_pathway_trains_and_is_measured(four: api.Run) -> None:
+    entries = {"+".join(entry["pathways"]) for entry in four.summary["probes"]}
+    assert entries == {*PATHWAYS, "identity+lbp+slow+movnet", "identity+lbp+slow"}
+    joined = next(entry for entry in four.summary["probes"] if len(entry["pathways"]) == 4)
+    names = [contrast["name"] for contrast in joined["contrasts"]]
+    assert "joined - joined without movnet" in names
+    (motion,) = four.summary["motion"]
+    assert motion["n"] == 32  # 8 clips drawn 4 times
+    assert sum(map(sum, motion["confusion"])) == 32
+    assert {"kind", "speed", "one_frame_kind", "control_kind", "kind_interval"} <= motion.keys()
+
+
+def test_a_clip_is_opened_once_an_epoch_whatever_the_number_of_pathways(
+    four: api.Run, tmp_path: Path
+) -> None:
+    one = train(tmp_path / "one", "identity")
+    assert one.summary["data"]["decodes"] == four.summary["data"]["decodes"] == 2 * 8
+    assert one.summary["data"]["decodes_replayed"] == 0
+
+
+def test_a_pathway_trains_alike_alone_and_beside_others(four: api.Run, tmp_path: Path) -> None:
+    """The union of the requests changes nothing of what each of them gets."""
+    for name in ("slow", "movnet"):
+        assert weights(train(tmp_path / name, name))[name] == weights(four)[name]
+
+
+def test_a_stopped_run_goes_on_bitwise(
+    four: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopAfterTwo:
+        left = 2
+
+        def __enter__(self) -> "StopAfterTwo":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def __call__(self) -> bool:
+            self.left -= 1
+            return self.left < 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "StopSignal", StopAfterTwo)
+        with pytest.raises(Interrupted):
+            train(tmp_path)
+    assert weights(train(tmp_path)) == weights(four)
+
+
+def test_what_is_counted_of_clips(four: api.Run) -> None:
+    counts = four.summary["data"]["counts"]
+    assert counts["short"] == 16  # three frames, a second apart, of clips of 1.9 s
+    assert sum(number for name, number in counts.items() if name.startswith("decoder:")) == 16
+
+
+def test_a_damaged_clip_is_quarantined_and_its_place_filled(tmp_path: Path) -> None:
+    from pipelines.sources.clips import clip_bytes
+
+    root = tmp_path / "videos"
+    for label, kind in enumerate(("a", "b")):
+        (root / kind).mkdir(parents=True)
+        for number in range(6):
+            data = clip_bytes(f"clips://0/64/16/8/train/{8 * number + label}.mp4")
+            (root / kind / f"{number}.mp4").write_bytes(data)
+    (root / "a" / "3.mp4").write_bytes((root / "a" / "3.mp4").read_bytes()[:700])
+    values = clip_values(tmp_path / "run", ("identity", "movnet"))
+    values["data"] = {k: v for k, v in values["data"].items() if k != "generated"}
+    values["data"] |= {"source": "videos", "root": str(root), "test_fraction": 0.3, "quarantine_budget": 0.2}
+    run = api.train(from_mapping(values))
+    lines = [json.loads(line) for line in (run.folder / "quarantine.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines] in ([], ["a/3.mp4"])  # it may lie in the test split
+    assert run.summary["data"]["quarantined"] == len(lines)
+    assert run.summary["status"] == "done"
+
+
+def test_images_do_not_go_through_a_cut_of_clips(tmp_path: Path) -> None:
+    values = clip_values(tmp_path, ("identity",))
+    values["data"] = {"source": "shapes", "canvas_px": 67}
+    with pytest.raises(
+        ConfigError, match=r"of kind image, but pathways\.identity\.cut frames takes clip; use"
+    ):
+        api.train(from_mapping(values))
