@@ -3,7 +3,7 @@
 Whatever is wrong with a clip becomes a BadSample. A decoder that hangs or crashes on a damaged file: `child`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -22,6 +22,7 @@ from pipelines.quarantine import BadSample
 Planner = Callable[[ClipMeta], FramePlan]
 DECODERS = ("decord", "torchcodec", "pyav")
 """in the order that `auto` tries them"""
+_RESIZING = {"decord": video_decord.read_squares, "torchcodec": video_torchcodec.read_squares}
 
 
 def probe_clip(source: bytes, *, max_pixels: int) -> ClipMeta:
@@ -55,12 +56,8 @@ def decode_clip(
         index = read_index(*clip, max_pixels=max_pixels)
         planned = plan(index.meta)
         views = _views(planned, index.meta, canvas_px=canvas_px, fit=fit, max_pixels=max_pixels)
-        read = [
-            _read(source, index, view, clip, decoder) if len(view.numbers) else ("", view.empty())
-            for view in views
-        ]
-    (first, frames), (second, large) = read
-    return DecodedClip(meta=index.meta, frames=frames, large=large, decoder=first or second)
+        names, (frames, large) = _read(source, index, views, clip, decoder)
+    return DecodedClip(meta=index.meta, frames=frames, large=large, decoder=names[0] or names[1])
 
 
 def _views(
@@ -84,29 +81,40 @@ def _check_numbers(numbers: Int64s, meta: ClipMeta) -> None:
 def _read(
     source: bytes,
     index: ClipIndex,
-    view: View,
+    views: Sequence[View],
     clip: tuple[InputContainer, VideoStream],
     decoder: str,
-) -> tuple[str, NDArray[np.uint8]]:
-    """Return which decoder took the clip, and the squares of a view.
+) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """Return which decoder took each view, and its squares.
 
-    Each view by itself: decoders differ by rounding, and what a pathway sees must not depend on what another
-    one asks of the same clip.
+    Each view is offered to the decoders by itself: they differ by rounding, and what a pathway sees must not
+    depend on what another one asks of the same clip. PyAV takes all that are left in one pass.
     """
-    refusals = []
-    for name in _order(decoder):
-        try:
-            if name == "pyav":
-                (squares,) = video_pyav.read_squares(source, index, [view], clip)
-            elif name == "decord":
-                (squares,) = video_decord.read_squares(source, index, [view])
-            else:
-                (squares,) = video_torchcodec.read_squares(source, index, [view])
-        except RefusedError as refusal:
-            refusals.append(str(refusal))
+    names, order = [""] * len(views), _order(decoder)
+    squares = [view.empty() for view in views]
+    refusals: list[str] = []
+    left: list[int] = []
+    for place, view in enumerate(views):
+        if not len(view.numbers):
             continue
-        return name, squares
-    raise BadSample(f"{'; '.join(refusals)}; set data.video.decoder to auto")
+        for name in order:
+            if name == "pyav":
+                left.append(place)
+                break
+            try:
+                (squares[place],) = _RESIZING[name](source, index, [view])
+            except RefusedError as refusal:
+                refusals.append(str(refusal))
+                continue
+            names[place] = name
+            break
+        else:
+            raise BadSample(f"{'; '.join(refusals)}; set data.video.decoder to auto")
+    if left:
+        made = video_pyav.read_squares(source, index, [views[place] for place in left], clip)
+        for place, found in zip(left, made, strict=True):
+            names[place], squares[place] = "pyav", found
+    return names, squares
 
 
 def _order(decoder: str) -> list[str]:

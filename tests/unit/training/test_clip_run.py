@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pipelines.sources.clips import clip_bytes
 from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, Interrupted
@@ -89,23 +91,64 @@ def test_what_is_counted_of_clips(four: api.Run) -> None:
     assert sum(number for name, number in counts.items() if name.startswith("decoder:")) == 16
 
 
-def test_a_damaged_clip_is_quarantined_and_its_place_filled(tmp_path: Path) -> None:
-    from pipelines.sources.clips import clip_bytes
+def videos(root: Path, count: int) -> None:
+    """Write clips of two classes, half of them .mp4, half .avi."""
+    for number in range(count):
+        folder = root / "train" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        ending = ("mp4", "avi")[number // 2 % 2]
+        (folder / f"{number}.{ending}").write_bytes(clip_bytes(f"clips://0/64/16/8/train/{number}.{ending}"))
+    for kind in "ab":
+        (root / "test" / kind).mkdir(parents=True)
+        (root / "test" / kind / "0.mp4").write_bytes(clip_bytes(f"clips://0/64/16/8/test/{ord(kind)}.mp4"))
 
+
+def damage(path: Path, way: int, rng: np.random.Generator) -> None:
+    data = bytearray(path.read_bytes())
+    place = int(rng.integers(len(data) // 8, len(data) // 2))
+    if way == 0:
+        data = data[:place]
+    elif way == 1:
+        data[place : place + len(data) // 3] = bytes(len(data) // 3)
+    elif way == 2:
+        data = bytearray()
+    elif way == 3:
+        data = bytearray(b"\x89PNG\r\n" + rng.bytes(300))
+    path.write_bytes(data)
+
+
+def of_videos(root: Path, out: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    values = clip_values(out, names)
+    values["data"] = {k: v for k, v in values["data"].items() if k not in ("generated", "source")}
+    values["data"] |= {"root": str(root), "quarantine_budget": 0.6}
+    return values
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_twenty_damaged_clips_are_named_and_the_run_goes_on(tmp_path: Path, prepared: bool) -> None:
+    """Of a prepared data set all are noticed, by size or checksum; else those that cannot be decoded."""
     root = tmp_path / "videos"
-    for label, kind in enumerate(("a", "b")):
-        (root / kind).mkdir(parents=True)
-        for number in range(6):
-            data = clip_bytes(f"clips://0/64/16/8/train/{8 * number + label}.mp4")
-            (root / kind / f"{number}.mp4").write_bytes(data)
-    (root / "a" / "3.mp4").write_bytes((root / "a" / "3.mp4").read_bytes()[:700])
-    values = clip_values(tmp_path / "run", ("identity", "movnet"))
-    values["data"] = {k: v for k, v in values["data"].items() if k != "generated"}
-    values["data"] |= {"source": "videos", "root": str(root), "test_fraction": 0.3, "quarantine_budget": 0.2}
+    videos(root, 40)
+    values = of_videos(root, tmp_path / "run", ("identity", "movnet"))
+    if prepared:
+        api.prepare(from_mapping(values).data, str(tmp_path / "list"))
+        values["data"]["root"] = str(tmp_path / "list")
+    rng = np.random.default_rng(0)
+    files = sorted((root / "train").rglob("*.*"))
+    damaged = {
+        str(files[int(place)].relative_to(root)): way % 4
+        for way, place in enumerate(rng.permutation(40)[:20])
+    }
+    for name, way in damaged.items():
+        damage(root / name, way, rng)
     run = api.train(from_mapping(values))
     lines = [json.loads(line) for line in (run.folder / "quarantine.jsonl").read_text().splitlines()]
-    assert [line["key"] for line in lines] in ([], ["a/3.mp4"])  # it may lie in the test split
-    assert run.summary["data"]["quarantined"] == len(lines)
+    named = {line["key"] for line in lines}
+    assert all(line["reason"] for line in lines)
+    assert named <= damaged.keys()
+    certain = {name for name, way in damaged.items() if way in (2, 3)}
+    assert named == damaged.keys() if prepared else named >= certain
+    assert run.summary["data"]["quarantined"] == len(named)
     assert run.summary["status"] == "done"
 
 

@@ -100,12 +100,23 @@ def test_frames_that_are_not_shown_are_not_counted(clips: dict[str, bytes]) -> N
 
 
 @pytest.mark.parametrize("decoder", ["pyav", DECORD])
-def test_two_sizes_come_from_one_decoding(decoder: str, clips: dict[str, bytes]) -> None:
+def test_two_sizes_of_one_clip(decoder: str, clips: dict[str, bytes]) -> None:
     clip = decode(clips["b-frames.mp4"], plan_of([3, 17], [17, 18, 30], offset=0.0), decoder=decoder)
     assert shown_numbers(clip.frames) == [3, 17]
     assert clip.large.shape == (3, 3, 64, 64)
     expected = np.stack([numbered_frame(number)[:, :48].transpose(2, 0, 1) for number in (17, 18, 30)])
     assert np.abs(clip.large[:, :, ::4, ::4].astype(int) - expected[:, :, ::3, ::3]).mean() < 12
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav", DECORD])
+def test_pixels_do_not_depend_on_what_else_is_planned(decoder: str, clips: dict[str, bytes]) -> None:
+    """A pathway's frames are the same whatever the others ask of the clip."""
+    for name in ("b-frames.mp4", "in order.mp4"):
+        alone = decode(clips[name], plan_of([3, 17], []), decoder=decoder)
+        large = decode(clips[name], plan_of([], [17, 30]), decoder=decoder)
+        both = decode(clips[name], plan_of([3, 5, 17, 20], [2, 17, 30]), decoder=decoder)
+        np.testing.assert_array_equal(both.frames[[0, 2]], alone.frames)
+        np.testing.assert_array_equal(both.large[[1, 2]], large.large)
 
 
 def test_times_are_the_streams(clips: dict[str, bytes]) -> None:
