@@ -14,7 +14,7 @@ from pipelines.decode.clip import clip_columns
 from pipelines.decode.frames import decode_frames
 from pipelines.manifest import Manifest
 from pipelines.sources.clips import SCHEME, clip_bytes
-from pipelines.sources.folder import is_image
+from pipelines.sources.frames import is_frames, list_frames
 from pipelines.storage import Storage, count_opened
 from raytrain.config.data import DataConfig
 
@@ -60,9 +60,9 @@ def decode_row(
     uri = manifest.table["uri"][index].as_py()
     places: dict[str, Any] = {"canvas_px": config.canvas_px, "fit": config.fit}
     places["max_pixels"] = config.max_pixels
-    if manifest.payload_of(index).startswith("frames"):
+    if is_frames(manifest.payload_of(index)):
         count_opened()
-        names = [file.path for file in storage.list_files(uri) if is_image(file.path)]
+        names = list_frames(storage, uri)
         rate_hz = config.video.frame_rate_hz
         return decode_frames(storage.read_bytes, names, plan, rate_hz=rate_hz, **places), b""
     if uri.startswith(SCHEME):
