@@ -104,6 +104,8 @@ class ClipPlanner:
     requests: dict[str, ClipSettings]
     seed: int
     train: bool = True
+    epochs: dict[str, int] = field(default_factory=dict)
+    """how many epochs a request is read; later ones leave it out; not named: for ever"""
 
     def wanted(self, name: str, meta: ClipMeta, *, key_hash: int, epoch: int) -> Wanted:
         """Return what one request takes of a clip."""
@@ -115,8 +117,9 @@ class ClipPlanner:
         return _at_rate(request, meta, start)
 
     def plan(self, meta: ClipMeta, *, key_hash: int, epoch: int) -> tuple[FramePlan, dict[str, Wanted]]:
-        """Return the union of all requests, and each of them by name."""
-        wanted = {name: self.wanted(name, meta, key_hash=key_hash, epoch=epoch) for name in self.requests}
+        """Return the union of an epoch's requests, and each of them by name."""
+        read = [name for name in self.requests if epoch < self.epochs.get(name, epoch + 1)]
+        wanted = {name: self.wanted(name, meta, key_hash=key_hash, epoch=epoch) for name in read}
         offset = _Draws(key_hash, self.seed, epoch)("clip square") if self.train else 0.5
         union = FramePlan(
             frames=_union([want.frames for want in wanted.values()]),

@@ -1,6 +1,6 @@
 """What the pathways of a run take of its samples: whole images, or some frames of a clip."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,22 @@ from raytrain.config.cuts import ClipSettings
 from raytrain.config.run import PathwayConfig, RunConfig
 
 
-def clip_requests(config: RunConfig, names: Iterable[str]) -> dict[str, ClipSettings]:
+def clip_requests(config: RunConfig, names: Collection[str]) -> dict[str, ClipSettings]:
     """Return the distinct requests of some pathways by name; {} for images."""
     cuts = [config.pathways[name].cut for name in names]
     return {request_name(cut): cut for cut in cuts if isinstance(cut, ClipSettings)}
 
 
-def clip_planner(config: RunConfig, names: Iterable[str], *, train: bool = True) -> ClipPlanner | None:
+def clip_planner(config: RunConfig, names: Collection[str], *, train: bool = True) -> ClipPlanner | None:
     """Return who says which frames some pathways take; None for images."""
     requests = clip_requests(config, names)
-    return ClipPlanner(requests=requests, seed=config.seed, train=train) if requests else None
+    if not requests:
+        return None
+    epochs: dict[str, int] = {}
+    for name in names if train else ():
+        request = request_of(config.pathways[name])
+        epochs[request] = max(epochs.get(request, 0), config.epochs(name))
+    return ClipPlanner(requests=requests, seed=config.seed, train=train, epochs=epochs)
 
 
 def request_of(pathway: PathwayConfig) -> str:

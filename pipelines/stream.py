@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,7 @@ class StreamSource:
     ) -> Chunk:
         """Decode manifest rows into a chunk; a bad sample's place is filled by the nearest good one."""
         samples: list[Sample | None] = [None] * len(rows)
+        blank = partial(self._blank, epoch)
         if cached:
             samples = self._take_cached(rows, cached)
         valid = np.array([sample is not None and sample.valid for sample in samples], np.bool_)
@@ -173,7 +175,7 @@ class StreamSource:
             labels=self.manifest.labels[rows],
             groups=self.manifest.group_ids[rows],
             factors=self.manifest.factors[rows],
-            columns=_stack(_filled_from_nearest(samples, valid, self._blank), self._blank),
+            columns=_stack(_filled_from_nearest(samples, valid, blank), blank),
             label_sets=self.manifest.label_sets[rows],
             decodes=len(missing),
             counts=dict(counts),
@@ -213,12 +215,12 @@ class StreamSource:
         made = read_clip(self.manifest, row, self.storage, self.data, planner=self.clips, epoch=epoch)
         return Sample(*made)
 
-    def _blank(self) -> Sample:
+    def _blank(self, epoch: int) -> Sample:
         """Return a black sample, for a chunk without any good one."""
         size = self.data.canvas_px
         if self.clips is None:
             return Sample({"images": np.zeros((3, size, size), np.uint8)})
-        return Sample(blank_columns(self.clips, size))
+        return Sample(blank_columns(self.clips, size, epoch=epoch))
 
 
 def first_samples(

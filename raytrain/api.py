@@ -60,12 +60,11 @@ def train(
     screen = console or Console(quiet=True)
 
     def watch(setup: RunSetup) -> Watcher:
-        any_pathway = next(iter(setup.config.pathways))
+        names = list(setup.config.pathways)
         return ProgressPrinter(
             screen,
-            pathways=list(setup.config.pathways),
-            num_steps=setup.config.training.epochs * setup.plan(any_pathway).steps_per_epoch,
-            epochs=setup.config.training.epochs,
+            num_steps={name: setup.num_steps(name) for name in names},
+            epochs=max(map(setup.config.epochs, names)),
         )
 
     run = Run(Path(config.run_folder).absolute(), run_all(config, watch, probes=probes, clusters=clusters))

@@ -35,10 +35,10 @@ def clip_columns(clip: DecodedClip, plan: FramePlan, wanted: Mapping[str, Wanted
     return columns
 
 
-def blank_columns(planner: ClipPlanner, canvas_px: int) -> dict[str, NDArray[Any]]:
+def blank_columns(planner: ClipPlanner, canvas_px: int, *, epoch: int = 0) -> dict[str, NDArray[Any]]:
     """Return the columns of one black frame, for a chunk without any good sample."""
     meta = ClipMeta(times_s=np.zeros(1), width=canvas_px, height=canvas_px)
-    plan, wanted = planner.plan(meta, key_hash=0, epoch=0)
+    plan, wanted = planner.plan(meta, key_hash=0, epoch=epoch)
     side = LARGE * canvas_px
     clip = DecodedClip(
         meta=meta,

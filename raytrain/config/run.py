@@ -58,6 +58,8 @@ class PathwayConfig:
     encoder: EncoderConfig = field(default_factory=Vgg6Config)
     objective: ObjectiveConfig = field(default_factory=ClappConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    epochs: int = 0
+    """0: training.epochs"""
     workers: int = 0
     """data-parallel workers; 0: training.workers"""
     stream: str = "main"
@@ -65,6 +67,7 @@ class PathwayConfig:
 
     def __post_init__(self) -> None:
         at_least("pathways.*.workers", self.workers, 0)
+        at_least("pathways.*.epochs", self.epochs, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +239,10 @@ class RunConfig:
     def workers(self, pathway: str) -> int:
         """Return the number of data-parallel workers of a pathway."""
         return self.pathways[pathway].workers or self.training.workers
+
+    def epochs(self, pathway: str) -> int:
+        """Return how many epochs a pathway is trained."""
+        return self.pathways[pathway].epochs or self.training.epochs
 
     @property
     def num_lanes(self) -> int:

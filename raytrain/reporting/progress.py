@@ -11,14 +11,14 @@ class ProgressPrinter:
     """Prints a line when the slowest pathway has passed a logged step.
 
     Args:
-        num_steps: steps of each pathway.
+        num_steps: steps of each pathway, by name.
         epochs: for the line's `epoch`.
     """
 
-    def __init__(self, console: Console, *, pathways: list[str], num_steps: int, epochs: int) -> None:
-        self._console, self._num_steps, self._epochs = console, num_steps, epochs
+    def __init__(self, console: Console, *, num_steps: dict[str, int], epochs: int) -> None:
+        self._console, self._num_steps, self._epochs = console, max(num_steps.values()), epochs
+        self._own_steps = num_steps
         self._latest: dict[str, dict[str, Any]] = {}
-        self._pathways = pathways
         self._printed = 0
         self._began = time.monotonic()
         self._first: tuple[int, float] | None = None
@@ -33,7 +33,7 @@ class ProgressPrinter:
                 console=console,
                 transient=True,
             )
-            self._task = self._bar.add_task("starting", total=num_steps)
+            self._task = self._bar.add_task("starting", total=self._num_steps)
             self._bar.start()
 
     def say(self, text: str) -> None:
@@ -47,10 +47,12 @@ class ProgressPrinter:
             if self._first is None:
                 self._first = (line["step"], time.monotonic())
                 self.first_step_s = time.monotonic() - self._began
-        waiting = [name for name in self._pathways if name not in (done or set())]
+        waiting = [name for name in self._own_steps if name not in (done or set())]
         if not waiting or any(name not in self._latest for name in waiting):
             return
-        step = min(self._latest[name]["step"] for name in waiting)
+        steps = {name: self._latest[name]["step"] for name in waiting}
+        unfinished = [step for name, step in steps.items() if step < self._own_steps[name]]
+        step = min(unfinished) if unfinished else max(steps.values())
         if step > self._printed:
             self._printed = step
             self.say(self._line(step))
@@ -62,7 +64,7 @@ class ProgressPrinter:
             f"{name} {sum(line['losses'].values()) / max(1, len(line['losses'])):.4f}"
             for name, line in self._latest.items()
         )
-        running = [line for line in self._latest.values() if line["step"] < self._num_steps]
+        running = [line for line in self._latest.values() if line["step"] < self._own_steps[line["pathway"]]]
         rate = sum(line["samples_per_s"] for line in running or self._latest.values())
         memory = sum(line["memory_mib"] for line in self._latest.values()) / 1024
         epoch = max(line["epoch"] for line in self._latest.values()) + 1

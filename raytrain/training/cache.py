@@ -68,7 +68,7 @@ class EncoderCache:
         """
         entry = self._entry(pathway_key(setup, name))
         own = latest_step(setup.checkpoints(name))
-        wanted = setup.config.training.epochs * setup.plan(name).steps_per_epoch
+        wanted = setup.num_steps(name)
         for kept in sorted(entry.glob("step-*"), reverse=True):
             step = int(kept.name.removeprefix("step-"))
             if step > wanted or (own is not None and step <= own[1]):

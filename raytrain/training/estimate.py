@@ -44,11 +44,10 @@ def describe_run(config: RunConfig) -> str:
         text, step_s = _describe_pathway(setup, name, first_batch(setup, name), device)
         lines.append(text)
         seconds.append(step_s)
-    steps = config.training.epochs * setup.plan(next(iter(config.pathways))).steps_per_epoch
     lines += [
         _processes(config),
         _stream(setup),
-        _time(config, seconds, steps, len(probe_rows(manifest)["rows"])),
+        _time(setup, seconds, len(probe_rows(manifest)["rows"])),
     ]
     return "\n".join(lines)
 
@@ -106,14 +105,16 @@ def _stream(setup: RunSetup) -> str:
     )
 
 
-def _time(config: RunConfig, seconds: list[float], steps: int, evaluated: int) -> str:
-    cores = os.cpu_count() or 1
+def _time(setup: RunSetup, seconds: list[float], evaluated: int) -> str:
+    config, cores = setup.config, os.cpu_count() or 1
+    steps = [setup.num_steps(name) for name in config.pathways]
     at_once = 1 if config.training.executor == "inline" else min(len(seconds), cores)
-    train = float(np.sum(seconds)) * steps / at_once
+    train = float(np.dot(seconds, steps)) / at_once
     startup = 0 if config.training.executor == "inline" else 10 + 5 * len(seconds)
     probe = float(np.sum(seconds)) * 0.8 * evaluated / config.training.batch_size / at_once
+    said = " or ".join(map(str, sorted(set(steps))))
     total = startup + train + (probe if config.probe.enabled else 0)
     return (
-        f"time: about {total / 60:.1f} min ({steps} steps a pathway {train:.0f} s, start {startup} s, "
+        f"time: about {total / 60:.1f} min ({said} steps a pathway {train:.0f} s, start {startup} s, "
         f"features {probe:.0f} s) on {cores} cores"
     )

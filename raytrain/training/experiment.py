@@ -319,13 +319,13 @@ def _start_broadcast(setup: RunSetup, recorder: Any) -> Any:
 
 def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) -> StreamRequest:
     source = replace(setup.source(stream), on_decoded=told.decoded)
-    epochs = setup.config.training.epochs
+    epochs = max(setup.config.epochs(name) for name in names)
     cursors: dict[str, int] = {}
     for name in names:
         start = setup.cursor(name)
         for rank in range(setup.config.workers(name)):
             plan: BatchPlan = setup.plan(name, rank)
-            first = next(plan.needed_chunks(start, epochs), None)
+            first = next(plan.needed_chunks(start, setup.config.epochs(name)), None)
             if first is not None:
                 cursors[f"{name}/{rank}"] = first
     chunk_bytes = source.plan.chunk_samples * setup.sample_bytes(stream)

@@ -117,7 +117,7 @@ def _description(setup: RunSetup, name: str) -> dict[str, Any]:
     pathway = {
         key: value
         for key, value in flatten(whole["pathways"][name]).items()
-        if key not in ("placement", "stream", "workers", "optimizer.implementation")
+        if key not in ("placement", "stream", "workers", "epochs", "optimizer.implementation")
     }
     return {
         "name": name,

@@ -109,7 +109,8 @@ def _train_stream(
     loops = {name: _build_loop(setup, recorder, name, device) for name in names}
     start = min(loop.cursor for loop in loops.values())
     plan = setup.plan(names[0])
-    ahead = _open_stream(setup, recorder, stream, plan.needed_chunks(start, setup.config.training.epochs))
+    epochs = max(setup.config.epochs(name) for name in names)
+    ahead = _open_stream(setup, recorder, stream, plan.needed_chunks(start, epochs))
     pin = device.type == "cuda"
     requests = {name: request_of(setup.config.pathways[name]) for name in names}
     readers = {name: BatchReader(plan, ahead, request=requests[name], pin=pin) for name in names}

@@ -56,7 +56,7 @@ class PathwayLoop:
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
-        return self.config.training.epochs * self.plan.steps_per_epoch
+        return self.config.epochs(self.pathway.name) * self.plan.steps_per_epoch
 
     @property
     def finished(self) -> bool:

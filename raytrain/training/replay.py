@@ -78,7 +78,7 @@ def check_step(setup: RunSetup, name: str, step: int) -> None:
     """Raise ConfigError for a pathway or a step that the run does not have."""
     check_pathway(setup, name)
     plan = setup.plan(name)
-    last = setup.config.training.epochs * plan.steps_per_epoch
+    last = setup.num_steps(name)
     if not 1 <= step <= last:
         raise ConfigError(
             f"--step is {step}; pathway {name} has steps 1 to {last}, {plan.steps_per_epoch} an epoch "

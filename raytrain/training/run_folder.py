@@ -105,7 +105,7 @@ def _check_unchanged(folder: Path, config: RunConfig, manifest_hash: str) -> Non
         )
     for key, former, now in differences(load_toml(folder / CONFIG), config):
         if key not in FREE and not key.endswith(
-            (".optimizer.implementation", ".workers", ".placement", ".stream")
+            (".optimizer.implementation", ".workers", ".placement", ".stream", ".epochs")
         ):
             raise ConfigError(
                 f"{folder} was made with {key} = {former!r}, not {now!r}: its checkpoints would not fit; "

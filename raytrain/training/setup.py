@@ -154,7 +154,11 @@ class RunSetup:
     def done(self, name: str) -> bool:
         """Return whether a pathway has a checkpoint of its last step."""
         found = latest_step(self.checkpoints(name))
-        return found is not None and found[1] >= self.config.training.epochs * self.plan(name).steps_per_epoch
+        return found is not None and found[1] >= self.num_steps(name)
+
+    def num_steps(self, name: str) -> int:
+        """Return how many steps a pathway is trained."""
+        return self.config.epochs(name) * self.plan(name).steps_per_epoch
 
 
 def build_pathway(

@@ -102,7 +102,7 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
         setup.broadcast,
         pathway.stream,
         f"{name}/{rank}",
-        plan.needed_chunks(loop.cursor, run.config.training.epochs),
+        plan.needed_chunks(loop.cursor, run.config.epochs(name)),
     )
     loop.ledger.causes = reader.causes
     batches = BatchReader(plan, reader, request=request_of(pathway), pin=device.type == "cuda")
