@@ -7,7 +7,7 @@ FRAMES = {"name": "frames", "num_frames": 3, "rate_hz": 8.0}
 VGG6 = {"name": "vgg6", "width": 0.0078125, "batch_norm": True}
 MOVNET = {"name": "movnet", "width": 0.03125}
 CLAPP = {"name": "clapp", "num_steps": 1}
-MOTION = {"name": "motion", "num_frames": 9, "scene_view": "window"}
+MOTION = {"name": "motion", "num_frames": 9}
 PATHWAYS: dict[str, dict[str, Any]] = {
     "identity": {"cut": FRAMES, "encoder": VGG6, "objective": CLAPP},
     "lbp": {"operator": "lbp", "cut": FRAMES, "encoder": VGG6, "objective": {**CLAPP, "name": "hinge_cpc"}},

@@ -121,7 +121,7 @@ def test_egomotion_takes_one_large_frame_and_moves_as_far_as_its_speed_says() ->
 
 
 def test_scene_motion_takes_steps_of_its_speed() -> None:
-    for one in motions(MotionConfig()):
+    for one in motions(MotionConfig(scene_view="frame")):
         assert one.motion is not None
         if one.motion.kind == SCENE:
             assert len(one.large) == 0
@@ -138,7 +138,7 @@ def test_a_clip_too_short_for_a_pace_is_not_asked_for_it() -> None:
 
 
 def test_the_still_control_sees_one_frame_of_the_same_clips() -> None:
-    moving, still = motions(MotionConfig()), motions(MotionConfig(still=True))
+    moving, still = (motions(MotionConfig(scene_view="frame", still=still)) for still in (False, True))
     for one, other in zip(moving, still, strict=True):
         assert one.motion is not None
         assert other.motion is not None
@@ -150,11 +150,20 @@ def test_the_still_control_sees_one_frame_of_the_same_clips() -> None:
 
 
 def test_a_window_at_rest_shows_the_scene_at_the_scale_of_egomotion() -> None:
-    for one in motions(MotionConfig(scene_view="window")):
+    for one in motions(MotionConfig()):
         assert len(one.frames) == 0
         assert len(one.large) == 16
         if one.motion and one.motion.kind == SCENE:
             assert one.motion.window[:2] == one.motion.window[2:]
+
+
+def test_a_request_is_left_out_after_its_last_epoch() -> None:
+    requests = {"a": FramesConfig(num_frames=8), "b": FramesConfig(num_frames=4)}
+    planner = ClipPlanner(requests=requests, seed=0, epochs={"a": 2})
+    assert [set(planner.plan(meta_of(180), key_hash=7, epoch=epoch)[1]) for epoch in (1, 2)] == [
+        {"a", "b"},
+        {"b"},
+    ]
 
 
 def test_words() -> None:

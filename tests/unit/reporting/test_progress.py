@@ -24,10 +24,13 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return time
 
 
-def printer_of(*, num_steps: int = 100, terminal: bool = False) -> tuple[ProgressPrinter, io.StringIO]:
+def printer_of(
+    *, num_steps: int = 100, own_steps: int = 0, terminal: bool = False
+) -> tuple[ProgressPrinter, io.StringIO]:
     said = io.StringIO()
     console = Console(file=said, width=200, force_terminal=terminal)
-    printer = ProgressPrinter(console, pathways=["identity", "lbp"], num_steps=num_steps, epochs=4)
+    steps = {"identity": num_steps, "lbp": own_steps or num_steps}
+    printer = ProgressPrinter(console, num_steps=steps, epochs=4)
     return printer, said
 
 
@@ -94,6 +97,14 @@ def test_a_pathway_that_is_done_is_not_waited_for(time: Time) -> None:
     assert said.getvalue().startswith("step 50/100")
     printer.update([line("lbp", 60)], {"identity", "lbp"})
     assert said.getvalue().count("\n") == 1
+
+
+def test_a_pathway_with_fewer_steps_is_not_waited_for_behind_them(time: Time) -> None:
+    printer, said = printer_of(num_steps=100, own_steps=20)
+    printer.update([line("identity", 30), line("lbp", 20)])
+    printer.update([line("identity", 100)])
+    shown = [text.split()[1] for text in said.getvalue().splitlines()]
+    assert shown == ["30/100", "100/100"]
 
 
 def test_other_lines_are_said_as_they_are_however_long(time: Time) -> None:

@@ -62,6 +62,19 @@ def test_a_pathway_trains_alike_alone_and_beside_others(four: api.Run, tmp_path:
         assert weights(train(tmp_path / name, name))[name] == weights(four)[name]
 
 
+def test_epochs_of_a_pathways_own(four: api.Run, tmp_path: Path) -> None:
+    """One goes on where the others have ended; those are what they are without it."""
+    values = clip_values(tmp_path, ("identity", "movnet"))
+    values["pathways"]["movnet"] = {**values["pathways"]["movnet"], "epochs": 4}
+    run = api.train(from_mapping(values))
+    assert {one["name"]: one["epochs"] for one in run.summary["pathways"]} == {"identity": 2, "movnet": 4}
+    assert weights(run)["identity"] == weights(four)["identity"]
+    assert run.summary["data"]["decodes"] == 4 * 8
+    values["pathways"]["movnet"]["epochs"] = 5
+    again = api.train(from_mapping(values))
+    assert {one["name"]: one["epochs"] for one in again.summary["pathways"]} == {"identity": 2, "movnet": 5}
+
+
 def test_a_stopped_run_goes_on_bitwise(
     four: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
