@@ -32,7 +32,9 @@ def bench(arguments: list[str]) -> int:
     from raytrain import api
 
     for row in api.bench(command.name, device=command.device, repeats=command.repeats, out=command.out):
-        ratio = "" if row.get("ratio") is None else f"{row['ratio']:.3g} x {row.get('against', '')}"
+        against = row.get("against", "")
+        against = f"{against:.4g}" if isinstance(against, float) else against
+        ratio = "" if row.get("ratio") is None else f"{row['ratio']:.3g} x {against}"
         bound = "" if row.get("bound") is None else f"bound {row['bound']}"
         print(f"{row['name']:<44} {row['value']:>12.5g} {row['unit']:<14} {ratio}  {bound}".rstrip())
     return 0

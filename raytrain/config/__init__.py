@@ -6,7 +6,7 @@ Each file owns the settings of one room; `run.py` joins them, `loader.py` reads 
 from raytrain.config.cache import CacheConfig
 from raytrain.config.cuts import PatchesConfig
 from raytrain.config.data import DataConfig, ShapesConfig
-from raytrain.config.encoders import EncoderConfig, MovnetConfig, Vgg6Config
+from raytrain.config.encoders import EncoderConfig, MovnetConfig, Resnet18Config, Resnet34Config, Vgg6Config
 from raytrain.config.loader import from_mapping, load_preset, load_toml, preset_names, settings_of, to_toml
 from raytrain.config.objectives import (
     ClappConfig,
@@ -49,6 +49,8 @@ __all__ = [
     "PatchesConfig",
     "PathwayConfig",
     "ProbeConfig",
+    "Resnet18Config",
+    "Resnet34Config",
     "RgConfig",
     "RunConfig",
     "ShapesConfig",

@@ -1,7 +1,7 @@
 """Settings of the encoders."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raytrain.config.checks import positive
 from raytrain.errors import ConfigError
@@ -53,4 +53,49 @@ class MovnetConfig:
         return tuple(int(count * self.width) for count in (96, 256, 512, 512, 512))
 
 
-EncoderConfig = Vgg6Config | MovnetConfig
+@dataclass(frozen=True, kw_only=True)
+class ResnetSettings:
+    """What the residual networks share: stem and four stages of 64, 64, 128, 256, 512 channels."""
+
+    num_blocks: ClassVar[tuple[int, int, int, int]]
+    """in each stage"""
+
+    width: float = 1.0
+    """multiplier of all channel counts"""
+    zero_init_residual: bool = False
+    """let each block begin as its shortcut"""
+    pretrained: str = ""
+    """safetensors file of torchvision's or timm's weights to begin with; empty: none"""
+
+    def __post_init__(self) -> None:
+        positive("encoder.width", self.width)
+        if 64 * self.width != int(64 * self.width):
+            raise ConfigError(
+                f"encoder.width is {self.width}; 64 channels times it must be whole, e.g. 0.125 or 0.5"
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channel counts of the stem and the four stages."""
+        return tuple(int(count * self.width) for count in (64, 64, 128, 256, 512))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resnet18Config(ResnetSettings):
+    """The residual network of 18 layers, without its classifier."""
+
+    num_blocks: ClassVar[tuple[int, int, int, int]] = (2, 2, 2, 2)
+
+    name: Literal["resnet18"] = "resnet18"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resnet34Config(ResnetSettings):
+    """The residual network of 34 layers, without its classifier."""
+
+    num_blocks: ClassVar[tuple[int, int, int, int]] = (3, 4, 6, 3)
+
+    name: Literal["resnet34"] = "resnet34"
+
+
+EncoderConfig = Vgg6Config | MovnetConfig | Resnet18Config | Resnet34Config

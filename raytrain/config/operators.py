@@ -62,3 +62,119 @@ class DtcwtConfig:
 
 
 OperatorConfig = IdentityConfig | LbpConfig | RgConfig | DtcwtConfig
+
+Split = Literal["time", "events"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountConfig:
+    """Events of each polarity, pixel and bin: darker bins first, then brighter."""
+
+    name: Literal["count"] = "count"
+    num_bins: int = 1
+    split: Split = "time"
+    """bins of equal spans of time, or of equally many events"""
+    scale: Literal["none", "log", "maximum"] = "none"
+    """log: log(1 + count); maximum: over the recording's largest count"""
+
+    def __post_init__(self) -> None:
+        at_least("operator.num_bins", self.num_bins, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastTimestampConfig:
+    """Newest stamp of each polarity and pixel, 0 (the first stamp, or no event) to 1 (the last stamp)."""
+
+    name: Literal["last_timestamp"] = "last_timestamp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSurfaceConfig:
+    """exp(-age / tau) of the newest event of each polarity and pixel, at the ends of equal spans of time."""
+
+    name: Literal["time_surface"] = "time_surface"
+    tau_us: float = 50_000.0
+    num_bins: int = 1
+
+    def __post_init__(self) -> None:
+        positive("operator.tau_us", self.tau_us)
+        at_least("operator.num_bins", self.num_bins, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HatsConfig:
+    """Histograms of averaged time surfaces: what stood around a cell's events shortly before them."""
+
+    name: Literal["hats"] = "hats"
+    cell_px: int = 10
+    """side of a cell (K)"""
+    radius_px: int = 3
+    """the surface of an event has 2 radius + 1 pixels a side (R)"""
+    tau_us: float = 1e9
+    window_us: int = 100_000
+    """how far back an event looks (dT)"""
+    normalise: Literal["cell", "cell_polarity", "none"] = "cell"
+    """divide by the cell's events of both polarities (the paper's text), or of the surface's own polarity"""
+    layout: Literal["mosaic", "channels"] = "mosaic"
+    """mosaic: 2 channels, a cell is a tile of 2 radius + 1 px a side; channels: a cell is one pixel"""
+
+    def __post_init__(self) -> None:
+        at_least("operator.cell_px", self.cell_px, 1)
+        at_least("operator.radius_px", self.radius_px, 0)
+        positive("operator.tau_us", self.tau_us)
+        at_least("operator.window_us", self.window_us, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelGridConfig:
+    """Signed events shared linearly between the two nearest bins of time, without polarity channels."""
+
+    name: Literal["voxel_grid"] = "voxel_grid"
+    num_bins: int = 5
+    normalise: Literal["none", "nonzero"] = "none"
+    """nonzero: a recording's voxels other than 0 get mean 0 and standard deviation 1"""
+
+    def __post_init__(self) -> None:
+        at_least("operator.num_bins", self.num_bins, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstConfig:
+    """Event spike tensor with the fixed trilinear kernel: darker bins first, then brighter."""
+
+    name: Literal["est"] = "est"
+    num_bins: int = 9
+    measure: Literal["time", "one"] = "time"
+    """what an event carries: its stamp in 0..1, or 1"""
+
+    def __post_init__(self) -> None:
+        at_least("operator.num_bins", self.num_bins, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BinaryFramesConfig:
+    """1 where a pixel had an event in a span, or several spans as the bits of one number (Bina-Rep)."""
+
+    name: Literal["binary_frames"] = "binary_frames"
+    num_frames: int = 8
+    """frames of each polarity"""
+    num_bits: int = 1
+    """spans packed into a frame, the newest as the highest bit, / (2^num_bits - 1)"""
+    split: Split = "time"
+    """equal spans of time, or of equally many events"""
+
+    def __post_init__(self) -> None:
+        at_least("operator.num_frames", self.num_frames, 1)
+        if not 1 <= self.num_bits <= 24:
+            raise ConfigError(f"operator.num_bits is {self.num_bits}; it must lie in 1..24")
+
+
+EventOperatorConfig = (
+    CountConfig
+    | LastTimestampConfig
+    | TimeSurfaceConfig
+    | HatsConfig
+    | VoxelGridConfig
+    | EstConfig
+    | BinaryFramesConfig
+)

@@ -15,7 +15,12 @@ from raytrain.config.operators import IdentityConfig, OperatorConfig
 from raytrain.config.probe import ClassifierProbeConfig, protocol_names
 from raytrain.errors import ConfigError
 
-CUTS_OF_ENCODERS = {"vgg6": ("patches", "frames"), "movnet": ("volume", "motion")}
+CUTS_OF_ENCODERS = {
+    "vgg6": ("patches", "frames"),
+    "movnet": ("volume", "motion"),
+    "resnet18": ("patches", "frames"),
+    "resnet34": ("patches", "frames"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

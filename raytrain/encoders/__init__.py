@@ -5,10 +5,16 @@ from collections.abc import Callable
 from raytrain.config.encoders import EncoderConfig
 from raytrain.encoders.base import Encoder, EncoderLayer, Layer, mean_over_pixels
 from raytrain.encoders.movnet import VolumeEncoder, build_movnet
+from raytrain.encoders.resnet import build_resnet, load_pretrained
 from raytrain.encoders.vgg6 import build_vgg6
 from raytrain.layers import keyed_initial_values
 
-ENCODERS: dict[str, Callable[..., Encoder]] = {"vgg6": build_vgg6, "movnet": build_movnet}
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "vgg6": build_vgg6,
+    "movnet": build_movnet,
+    "resnet18": build_resnet,
+    "resnet34": build_resnet,
+}
 
 
 def build_encoder(config: EncoderConfig, *, in_channels: int, seed_words: tuple[int | str, ...]) -> Encoder:
@@ -24,5 +30,6 @@ __all__ = [
     "Layer",
     "VolumeEncoder",
     "build_encoder",
+    "load_pretrained",
     "mean_over_pixels",
 ]

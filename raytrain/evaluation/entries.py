@@ -128,14 +128,16 @@ class EntryWriter:
     def _contrasts(self, protocol: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
         """Return the joined against the best single pathway, and the gain against the reference's gain."""
         key, reference = "+".join(names), self.reference
+        whole = len(names) > 1 and tuple(names) == tuple(self.pathways)
+        title = "joined" if whole else key
         chosen: list[tuple[str, Interval]] = []
         if len(names) > 1:
             # The best by training rows: picking it by test accuracy would flatter the single pathway.
             best = max(names, key=lambda name: self._answer(protocol, name).chosen)
             criterion = self._answer(protocol, best).criterion
             difference = self._difference(protocol, [key], [best])
-            chosen.append((f"joined - {best} (best single by {criterion})", difference))
-        for name in self.apart if tuple(names) == tuple(self.pathways) else ():
+            chosen.append((f"{title} - {best} (best single by {criterion})", difference))
+        for name in self.apart if whole else ():
             rest = "+".join(without(names, name))
             chosen.append((f"joined - joined without {name}", self._difference(protocol, [key], [rest])))
             controls = [control_name(key)], [control_name(rest)]
@@ -144,7 +146,6 @@ class EntryWriter:
             difference = self._difference(
                 protocol, [key, control_name(reference)], [control_name(key), reference]
             )
-            title = "joined" if tuple(names) == tuple(self.pathways) and len(names) > 1 else key
             chosen.append((f"gain of {title} - gain of {reference}", difference))
         return [
             {"name": name, "difference": value.estimate, "interval": [value.low, value.high]}

@@ -38,14 +38,20 @@ class Ledger:
         return {name: round(getattr(self, name) / total, 3) for name in ("data", "step", "checkpoint")}
 
 
-def explain(name: str, shares: dict[str, float], causes: dict[str, float]) -> str:
-    """Say a pathway's wait for data and its cause, e.g. `lbp waited 31 %: dtcwt is the slowest reader`."""
+def explain(
+    name: str, shares: dict[str, float], causes: dict[str, float], *, can_cache: bool = True
+) -> str:
+    """Say a pathway's wait for data and its cause, e.g. `lbp waited 31 %: dtcwt is the slowest reader`.
+
+    can_cache: decoded samples can be kept, which clips cannot.
+    """
     waited = f"{name} waited {100 * shares['data']:.0f} % for data"
     if shares["data"] < 0.05 or not causes:
         return waited
     cause = max(causes, key=lambda key: causes[key])
     known = {
-        DECODING: "decoding is the slowest part; raise data.decode_tasks, or data.cache = 'memory'",
+        DECODING: "decoding is the slowest part; raise data.decode_tasks"
+        + (", or data.cache = 'memory'" if can_cache else ""),
         REPLAYING: "chunks were made again for a pathway that came back",
         STARTING: "another pathway was still starting",
     }

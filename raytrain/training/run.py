@@ -144,12 +144,12 @@ def run(
         startup_s = time.monotonic() - clock.began
         watcher = watch(setup)
         stack.callback(watcher.close)
-        for found in loaded.values():
-            watcher.say(found.text)
+        for text in (*manifest.notes, *(found.text for found in loaded.values())):
+            watcher.say(text)
         with clock.measure("train_s"):
             outcomes, counts = _train(setup, watcher, stop) if trains else ([], counts_so_far(folder))
         startup_s += watcher.first_step_s or 0.0
-        _explain(watcher, outcomes)
+        _explain(watcher, outcomes, can_cache=config.modality == "image")
         summary = _summary(setup, outcomes, counts, loaded)
         store_cached(setup, cache, summary)
         if any(outcome["stopped"] for outcome in outcomes):
@@ -208,9 +208,9 @@ def _train_inline(
     return outcomes, counts
 
 
-def _explain(watcher: Watcher, outcomes: list[dict[str, Any]]) -> None:
+def _explain(watcher: Watcher, outcomes: list[dict[str, Any]], *, can_cache: bool) -> None:
     for outcome in outcomes:
-        watcher.say(explain(outcome["name"], outcome["waits"], outcome["causes"]))
+        watcher.say(explain(outcome["name"], outcome["waits"], outcome["causes"], can_cache=can_cache))
 
 
 def _summary(

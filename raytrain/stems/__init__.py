@@ -1,0 +1,30 @@
+"""Trainable front ends over events; `STEMS` is what `raytrain list` prints."""
+
+from collections.abc import Callable
+
+from raytrain.config.stems import StemConfig
+from raytrain.layers import keyed_initial_values
+from raytrain.stems.base import Stem
+from raytrain.stems.est import Est
+from raytrain.stems.matrix_lstm import MatrixLstm, SurfaceState
+from raytrain.stems.phased_lstm import PhasedLstm, build_phased_lstm
+
+STEMS: dict[str, Callable[..., Stem]] = {"matrix_lstm": MatrixLstm, "est": Est}
+
+
+def build_stem(config: StemConfig, *, seed_words: tuple[int | str, ...]) -> Stem:
+    """Return the stem on the CPU; initial values depend on `seed_words`, e.g. (seed, pathway), alone."""
+    with keyed_initial_values("stem", *seed_words):
+        return STEMS[config.name](config)
+
+
+__all__ = [
+    "STEMS",
+    "Est",
+    "MatrixLstm",
+    "PhasedLstm",
+    "Stem",
+    "SurfaceState",
+    "build_phased_lstm",
+    "build_stem",
+]
