@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipelines.clips import ClipMeta, FramePlan
 from pipelines.decode import checksum, decode_payload, image_size, read_payload
+from pipelines.decode.events import Recording, count_picture
 from pipelines.decode.image import fit_canvas
 from pipelines.manifest import Manifest
 from pipelines.quarantine import BadSample
@@ -37,7 +38,9 @@ class Examined:
     """u8[3, canvas, canvas]; of a clip the frame in its middle"""
     num_frames: int = 1
     duration_s: float = 0.0
-    """of a clip, from its first to its last frame"""
+    """of a clip or recording, from its first to its last frame or event"""
+    recording: Recording | None = None
+    """of events"""
     reason: str = ""
     """why the sample is bad; empty: it is good"""
 
@@ -62,6 +65,8 @@ def _examine(manifest: Manifest, row: int, storage: Storage, config: DataConfig)
     try:
         if manifest.modality == "clip":
             return _examine_clip(manifest, row, storage, config)
+        if manifest.modality == "events":
+            return _examine_events(manifest, row, storage, config)
         if uri.startswith(SCHEME):
             return _examine_generated(row, uri, config)
         payload = read_payload(manifest, row, storage)
@@ -88,6 +93,25 @@ def _examine_clip(manifest: Manifest, row: int, storage: Storage, config: DataCo
         image=clip.frames[len(clip.frames) // 2],
         num_frames=clip.meta.num_frames,
         duration_s=float(clip.meta.times_s[-1]),
+    )
+
+
+def _examine_events(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
+    """Decode a recording whole; its picture is the count of events: brighter red, darker blue."""
+    from pipelines.decode.read_events import decode_row  # only where there are recordings
+
+    recording, payload = decode_row(manifest, row, storage, config)
+    picture = count_picture(recording)
+    return Examined(
+        row=row,
+        payload=payload,
+        checksum=checksum(payload) if payload else "",
+        width=picture.shape[2],
+        height=picture.shape[1],
+        image=fit_canvas(picture, canvas_px=config.canvas_px, fit=config.fit),
+        num_frames=0,
+        duration_s=recording.duration_us / 1e6,
+        recording=recording,
     )
 
 

@@ -39,7 +39,7 @@ _COLUMNS = {
     "split": pa.string(),
     "group": pa.string(),
 }
-_OPTIONAL = ("labels", "payload")
+_OPTIONAL = ("labels", "payload", "num_events")
 _HASHED = ("key", "bytes", "checksum", "label", "split", "group")
 _METADATA = b"raytrain"
 
@@ -59,6 +59,9 @@ class Manifest:
     """side of uint8 payloads"""
     fit: str = ""
     """how uint8 payloads were brought to the canvas"""
+    sensor_width: int = 0
+    """of event recordings, in px; 0: not known"""
+    sensor_height: int = 0
     request: str = ""
     """what `prepare` was asked for; empty: not prepared"""
     notes: tuple[str, ...] = ()
@@ -142,6 +145,16 @@ class Manifest:
         return self.table["payload"][row].as_py() or self.payload
 
     @cached_property
+    def num_events(self) -> Int64s | None:
+        """Events of every recording, i64[N], -1 where not known yet; None: no recordings of events.
+
+        Before `prepare` it is what a file's size says, which counts marks of the clock as events.
+        """
+        if "num_events" not in self.table.column_names:
+            return None
+        return np.asarray(self.table["num_events"].to_numpy(), np.int64)
+
+    @cached_property
     def group_ids(self) -> Int64s:
         """Dense number of every sample's group, i64[N], in the order of first appearance."""
         encoded = self.table["group"].combine_chunks().dictionary_encode()
@@ -158,8 +171,8 @@ class Manifest:
     def hash(self) -> str:
         """SHA-256 over what the samples are (not where they lie), hex."""
         digest = hashlib.sha256(json.dumps([self.classes, self.modality, self.factor_names]).encode())
-        names = (*_HASHED, "payload") if "payload" in self.table.column_names else _HASHED
-        for name in names:
+        optional = [name for name in ("payload", "num_events") if name in self.table.column_names]
+        for name in (*_HASHED, *optional):
             column = self.table[name]
             if pa.types.is_string(column.type):
                 texts = [text.encode() for text in column.to_pylist()]
@@ -198,6 +211,8 @@ class Manifest:
             "payload": self.payload,
             "canvas_px": self.canvas_px,
             "fit": self.fit,
+            "sensor_width": self.sensor_width,
+            "sensor_height": self.sensor_height,
             "request": self.request,
             "notes": self.notes,
         }
@@ -243,6 +258,7 @@ def table_from_columns(
     factors: dict[str, NDArray[np.float32]] | None = None,
     label_sets: UInt8s | None = None,
     payload: list[str] | None = None,
+    num_events: list[int] | Int64s | None = None,
 ) -> pa.Table:
     """Return a manifest's table.
 
@@ -250,7 +266,8 @@ def table_from_columns(
     file (offset 0: the whole file; bytes -1: unknown); checksum: BLAKE2b-128, hex ("": unknown); label: -1
     none; split: one of SPLITS; group: track, source video or object, never divided between splits;
     label_sets: u8[N, L] of 0 and 1, where a sample has several labels (label is then 0, or -1 for none);
-    payload: how the sample is stored where that is not the manifest's own ("").
+    payload: how the sample is stored where that is not the manifest's own (""); num_events: of recordings of
+    events, -1 where not known.
     """
     count = len(key)
     columns = {
@@ -269,6 +286,8 @@ def table_from_columns(
         arrays["labels"] = labels_column(label_sets)
     if payload is not None and any(payload):
         arrays["payload"] = pa.array(payload, pa.string())
+    if num_events is not None:
+        arrays["num_events"] = pa.array(num_events, pa.int64())
     return pa.table(arrays)
 
 

@@ -18,8 +18,18 @@ import pyarrow.parquet as pq
 
 from pipelines.archive import is_gzipped, unpack_gzip
 from pipelines.decode import checksum
+from pipelines.decode.read_events import sensor_size
 from pipelines.examine import Examined, examine_rows
 from pipelines.manifest import MANIFEST_FILE, Manifest
+from pipelines.prepare_entry import PART_SCHEMA, Entry
+from pipelines.prepare_events import (
+    check_event_request,
+    event_entries,
+    event_request,
+    name_pieces,
+    pack_part,
+    whole_recordings,
+)
 from pipelines.quarantine import QuarantineEntry, allowed, to_lines
 from pipelines.shards import write_shard
 from pipelines.sources import PREPARE_FOLDER, absolute_root, open_manifest, open_storage
@@ -88,7 +98,8 @@ def _prepare(
     origin: str = "",
 ) -> PrepareReport:
     """Prepare data that can be read at random; `origin`: the root by name where `config` has another."""
-    source = open_manifest(config)
+    source = open_manifest(whole_recordings(config))
+    check_event_request(source, config, shards)
     if source.modality == "clip" and shards == "uint8":
         raise ConfigError("--shards uint8 is for images: a run takes other frames of a clip in each epoch")
     if source.payload == "uint8":
@@ -103,37 +114,12 @@ def _prepare(
     task = _Task(source, config, target, shards, int(shard_mib * 2**20))
     parts = task.load_parts(request)
     resumed = sum(len(part) for part in parts)
-    for part in task.remaining(resumed):
+    for part in task.remaining(_rows_done(parts)):
         parts.append(task.store(part, len(parts)))
         task.check_budget(parts)
         if progress:
-            progress(sum(len(part) for part in parts), len(source))
+            progress(_rows_done(parts), len(source))
     return task.finish(parts, request, resumed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """One sample of a part; `payload` is what goes into the shard."""
-
-    row: int
-    uri: str = ""
-    offset: int = 0
-    size: int = -1
-    checksum: str = ""
-    reason: str = ""
-    payload: bytes = b""
-
-
-_PART_SCHEMA = pa.schema(
-    {
-        "row": pa.int64(),
-        "uri": pa.string(),
-        "offset": pa.int64(),
-        "size": pa.int64(),
-        "checksum": pa.string(),
-        "reason": pa.string(),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -159,42 +145,46 @@ class _Task:
             parts.append(pq.read_table(pa.BufferReader(data)))
         return parts
 
-    def remaining(self, start: int) -> Iterator[list[_Entry]]:
+    def remaining(self, start: int) -> Iterator[list[Entry]]:
         """Yield the samples from a row on, in parts of one shard each."""
         storage = open_storage(self.source.root, self.config)
         rows = range(start, len(self.source))
-        part: list[_Entry] = []
+        part: list[Entry] = []
         size = 0
         for sample in examine_rows(self.source, rows, storage=storage, config=self.config):
-            entry = self._entry(sample)
-            part.append(entry)
-            size += len(entry.payload)
+            entries = [self._entry(sample)]
+            if sample.recording is not None:
+                entries = event_entries(sample, entries[0], self.config, shards=self.shards)
+            part += entries
+            size += sum(max(0, entry.size) for entry in entries)
             if size >= self.shard_bytes if self.shards != "none" else len(part) >= _PART_SAMPLES:
                 yield part
                 part, size = [], 0
         if part:
             yield part
 
-    def _entry(self, sample: Examined) -> _Entry:
+    def _entry(self, sample: Examined) -> Entry:
         if sample.reason or sample.image is None:
-            return _Entry(row=sample.row, reason=sample.reason)
+            return Entry(row=sample.row, reason=sample.reason)
         if self.shards == "uint8":
             payload = sample.image.tobytes()
-            return _Entry(row=sample.row, size=len(payload), checksum=checksum(payload), payload=payload)
+            return Entry(row=sample.row, size=len(payload), checksum=checksum(payload), payload=payload)
         if self.shards == "encoded":
             payload = sample.payload
-            return _Entry(row=sample.row, size=len(payload), checksum=sample.checksum, payload=payload)
+            return Entry(row=sample.row, size=len(payload), checksum=sample.checksum, payload=payload)
         table, row = self.source.table, sample.row
         uri, offset = table["uri"][row].as_py(), table["offset"][row].as_py()
         if uri.startswith(SCHEME):  # generated: nothing is stored that could be checked
-            return _Entry(row=row, uri=uri)
-        return _Entry(row=row, uri=uri, offset=offset, size=len(sample.payload), checksum=sample.checksum)
+            return Entry(row=row, uri=uri)
+        return Entry(row=row, uri=uri, offset=offset, size=len(sample.payload), checksum=sample.checksum)
 
-    def store(self, part: list[_Entry], number: int) -> pa.Table:
+    def store(self, part: list[Entry], number: int) -> pa.Table:
         """Write one part, after its shard; return its table."""
         good = [entry for entry in part if not entry.reason]
-        if self.shards != "none" and good:
-            path = f"shards/{number:05d}.parquet"
+        path = f"shards/{number:05d}.parquet"
+        if self.shards != "none" and self.source.modality == "events" and good:
+            part = pack_part(self.target, path, self.source, part, codec=self.config.events.compression)
+        elif self.shards != "none" and good:
             rows = [entry.row for entry in good]
             offsets = write_shard(
                 self.target,
@@ -208,8 +198,8 @@ class _Task:
                 replace(entry, uri=path, offset=placed[entry.row]) if entry.row in placed else entry
                 for entry in part
             ]
-        columns = {name: [getattr(entry, name) for entry in part] for name in _PART_SCHEMA.names}
-        table = pa.table(columns, schema=_PART_SCHEMA)
+        columns = {name: [getattr(entry, name) for entry in part] for name in PART_SCHEMA.names}
+        table = pa.table(columns, schema=PART_SCHEMA)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         self.target.write_atomic(_part_path(number), bytes(sink.getvalue()))
@@ -242,6 +232,8 @@ class _Task:
         for name in ("uri", "offset", "bytes", "checksum"):
             column = good["size" if name == "bytes" else name]
             table = table.set_column(table.column_names.index(name), name, column)
+        if self.source.modality == "events":
+            table = name_pieces(table, good, packed=self.shards != "none")
         packed = self.shards != "none"
         raw = self.shards == "uint8"
         manifest = replace(
@@ -251,6 +243,8 @@ class _Task:
             payload="uint8" if raw else "encoded",
             canvas_px=self.config.canvas_px if raw else 0,
             fit=self.config.fit if raw else "",
+            sensor_width=sensor_size(self.source, self.config)[0],
+            sensor_height=sensor_size(self.source, self.config)[1],
             request=request,
         )
         self.target.write_atomic(QUARANTINE_FILE, to_lines(bad))
@@ -304,6 +298,7 @@ def _unpacked(config: DataConfig, out: str, shards: Shards) -> Iterator[DataConf
 def _request(source: Manifest, config: DataConfig, shards: Shards, shard_mib: float, origin: str = "") -> str:
     """Return what makes two calls the same work; the budget and the number of threads do not."""
     request: dict[str, Any] = {"data": source.hash, "root": origin or source.root, "shards": shards}
+    request |= event_request(source, config, shards)
     if shards != "none":
         request["shard_mib"] = float(shard_mib)
     if shards == "uint8":
@@ -339,6 +334,11 @@ def _report(
         already_done=already_done,
         quarantined=tuple(bad),
     )
+
+
+def _rows_done(parts: list[pa.Table]) -> int:
+    """Return how many of the source's rows are in the parts; a recording may be several samples."""
+    return parts[-1]["row"][-1].as_py() + 1 if parts else 0
 
 
 def _part_path(number: int) -> str:

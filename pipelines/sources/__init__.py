@@ -1,18 +1,36 @@
 """From the settings to a manifest: a prepared folder, a data set's own layout, a list, generated shapes."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.archive import ArchiveStorage, is_archive, is_gzipped, refuse_gzipped
 from pipelines.manifest import MANIFEST_FILE, Manifest
-from pipelines.sources import cifar10, codebrim, frames, gtsrb, hmdb51, kinetics, stl10, ucf101, videos
+from pipelines.sources import (
+    cifar10,
+    cifar10dvs,
+    codebrim,
+    dvsgesture,
+    frames,
+    gtsrb,
+    hmdb51,
+    kinetics,
+    ncaltech101,
+    ncars,
+    nmnist,
+    recordings,
+    stl10,
+    ucf101,
+    videos,
+)
 from pipelines.sources.clips import read_clips
 from pipelines.sources.csv import read_csv
 from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import read_folder
 from pipelines.sources.join import join_manifests, roles_by_root
-from pipelines.sources.media import first_medium
+from pipelines.sources.media import RECORDINGS, first_medium
+from pipelines.sources.moving_shapes import read_moving_shapes
 from pipelines.sources.shapes import read_shapes
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
@@ -29,8 +47,8 @@ class Source:
     detect: Callable[[Storage], bool] | None = None
     """whether the root holds what only this layout has"""
     recognise: Callable[[Storage, str], bool] | None = None
-    """where none is detected: whether the first image or video below the root is of this layout; the first of
-    SOURCES that says so is taken, else the class folders, which are what is left"""
+    """where none is detected: whether the first image or video below the root, or else the first recording of
+    events, is of this layout; the first of SOURCES that says so is taken, else the class folders"""
 
 
 SOURCES = {
@@ -48,6 +66,13 @@ SOURCES = {
     "frames": Source(frames.read_frames, frames.detect),
     "shapes": Source(lambda config, _: read_shapes(config)),
     "clips": Source(lambda config, _: read_clips(config)),
+    "nmnist": Source(nmnist.read_nmnist, nmnist.detect),
+    "ncaltech101": Source(ncaltech101.read_ncaltech101, ncaltech101.detect),
+    "ncars": Source(ncars.read_ncars, ncars.detect),
+    "dvsgesture": Source(dvsgesture.read_dvsgesture, dvsgesture.detect),
+    "cifar10dvs": Source(cifar10dvs.read_cifar10dvs, cifar10dvs.detect),
+    "recordings": Source(recordings.read_recordings, recordings.detect, recordings.recognise),
+    "moving_shapes": Source(lambda config, _: read_moving_shapes(config)),
 }
 """name in data.source -> layout; each is a module of that name"""
 
@@ -82,6 +107,7 @@ def absolute_root(root: str) -> str:
 def _read_checked(config: DataConfig) -> Manifest:
     manifest = _read(config)
     _check_payload(manifest, config)
+    _check_slices(manifest, config)
     return manifest
 
 
@@ -90,9 +116,12 @@ def _read(config: DataConfig) -> Manifest:
         return read_shapes(config)
     if config.source == "clips":
         return read_clips(config)
+    if config.source == "moving_shapes":
+        return read_moving_shapes(config)
     if not config.root:
         raise ConfigError(
-            "data.root is not set; name the folder of the data set, or use data.source = 'shapes' or 'clips'"
+            "data.root is not set; name the folder of the data set, or use data.source = 'shapes', 'clips' "
+            "or 'moving_shapes'"
         )
     root = absolute_root(config.root)
     storage = open_storage(root, config)
@@ -140,7 +169,7 @@ def _read_layout(config: DataConfig, storage: Storage) -> Manifest:
         raise ConfigError(
             f"data.root {config.root}: holds the layouts of {' and '.join(found)}; name one by data.source"
         )
-    if not found and (first := first_medium(storage)):
+    if not found and (first := first_medium(storage) or first_medium(storage, (RECORDINGS,))):
         found = [
             name for name, source in SOURCES.items() if source.recognise and source.recognise(storage, first)
         ]
@@ -159,6 +188,22 @@ def _check_payload(manifest: Manifest, config: DataConfig) -> None:
             f"but data.canvas_px is {config.canvas_px}, data.fit {config.fit}; set them alike or prepare "
             "again"
         )
+
+
+def _check_slices(manifest: Manifest, config: DataConfig) -> None:
+    """Raise ConfigError where slices are asked of recordings that were not packed in such slices."""
+    events = config.events
+    if manifest.modality != "events" or not events.cuts:
+        return
+    made = json.loads(manifest.request) if manifest.request else {}
+    if (made.get("slice_us", 0), made.get("slice_events", 0)) == (events.slice_us, events.slice_events):
+        return
+    name = "slice_ms" if events.slice_ms else "slice_events"
+    raise ConfigError(
+        f"data.events.{name} is {getattr(events, name):g}, but the recordings of data.root {config.root} are "
+        "not cut so; slices are made once: raytrain prepare --shards encoded with this setting, and train on "
+        "its --out"
+    )
 
 
 def _check_enough(manifest: Manifest, config: DataConfig) -> None:

@@ -59,6 +59,11 @@ def join_manifests(
     classes, several = _classes(parts)
     tables = [_table(part, classes, several=several) for part in parts]
     _check_apart(tables)
+    sensors = {(part.manifest.sensor_width, part.manifest.sensor_height) for part in parts}
+    if len(sensors) > 1:
+        shown = " and ".join(f"{width}x{height}" for width, height in sorted(sensors))
+        raise DataError(f"data.splits: sensors of {shown} px cannot be mixed; set data.events.sensor_width")
+    width, height = sensors.pop()
     names = set.intersection(*(set(table.column_names) for table in tables))
     shared = [name for name in tables[0].column_names if name in names]
     return Manifest(
@@ -66,6 +71,8 @@ def join_manifests(
         root="",
         classes=classes,
         modality=modalities.pop(),
+        sensor_width=width,
+        sensor_height=height,
         notes=tuple(note for part in parts for note in part.manifest.notes),
     )
 
@@ -179,6 +186,7 @@ def _table(part: _Part, classes: tuple[str, ...], *, several: bool) -> pa.Table:
         group=[part.prefix + group for group in table["group"].to_pylist()],
         factors={name: table[name].to_numpy() for name in manifest.factor_names},
         label_sets=label_sets,
+        num_events=None if manifest.num_events is None else manifest.num_events[part.rows],
     )
     return joined.append_column("payload", pa.array(kinds, pa.string()))
 

@@ -32,6 +32,13 @@ VIDEOS = Medium(
     "videos",
 )
 MEDIA = (IMAGES, VIDEOS)
+RECORDINGS = Medium(
+    "recordings",
+    (".bin", ".dat", ".aedat", ".aedat4", ".npy", ".h5", ".hdf5"),
+    "events",
+    "recordings",
+)
+"""not one of MEDIA: such files lie beside images and videos too, and are not the samples there"""
 
 
 def extension(path: str) -> str:
@@ -56,8 +63,8 @@ def split_by_medium(found: Iterable[FileInfo], medium: Medium) -> tuple[list[Fil
     return chosen, others
 
 
-def first_medium(storage: Storage) -> str:
-    """Return the path of the first image or video below the root, in the order of names; empty: none seen.
+def first_medium(storage: Storage, media: tuple[Medium, ...] = MEDIA) -> str:
+    """Return the path of the first file of the media below the root, in the order of names; empty: none seen.
 
     Folder by folder, so that a large data set is not listed for it.
     """
@@ -67,7 +74,7 @@ def first_medium(storage: Storage) -> str:
             break
         folder = waiting.pop()
         for file in storage.list_files(folder, recursive=False):
-            if any(medium.holds(file.path) for medium in MEDIA) and not is_hidden(file.path):
+            if any(medium.holds(file.path) for medium in media) and not is_hidden(file.path):
                 return file.path
         waiting += [name for name in reversed(storage.list_folders(folder)) if not is_hidden(name)]
     return ""

@@ -71,7 +71,7 @@ def _rate(setup: RunSetup, num_readers: int) -> float:
         chunk_bytes=source.plan.chunk_samples * setup.sample_bytes("main"),
     )
     reference = ray.put({"main": request})
-    actor = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])
+    actor: Any = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])
     readers = [
         ChunkReader(actor, "main", f"reader/{number}", iter(range(num_chunks)))
         for number in range(num_readers)

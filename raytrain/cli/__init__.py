@@ -29,7 +29,7 @@ USAGE = """usage: raytrain VERB ...
   report RUN          one page with all results that works offline, and its figures
   compare RUN RUN     what two runs or folders of seeds differ by: settings, then paired differences
   reproduce TABLE     table1, table2 or figure2 of the decomposed-encoder paper, measured beside the paper's
-  bench NAME          measure: clapp, locality, operators, readers, stream, subsets, video
+  bench NAME          measure: clapp, events, locality, operators, readers, stream, subsets, video
   list [KIND]         presets, sources, operators, encoders, objectives; cache: what was trained before
   demo                the main job on generated images
 

@@ -72,8 +72,8 @@ class MotionConfig(ClipSettings):
 
     name: Literal["motion"] = "motion"
     scene_view: Literal["window", "frame"] = "window"
-    """what a scene-motion clip shows: a window at rest, of the egomotion's size and scale; or whole frames, as
-    the published code does, whose scale gives the kind away in a single frame"""
+    """what a scene-motion clip shows: a window at rest, of the egomotion's size and scale; or whole frames,
+    as the published code does, whose scale gives the kind away in a single frame"""
     still: bool = False
     """control: one random frame of the clip, repeated; what is learnt then is not motion"""
 

@@ -38,9 +38,7 @@ class Ledger:
         return {name: round(getattr(self, name) / total, 3) for name in ("data", "step", "checkpoint")}
 
 
-def explain(
-    name: str, shares: dict[str, float], causes: dict[str, float], *, can_cache: bool = True
-) -> str:
+def explain(name: str, shares: dict[str, float], causes: dict[str, float], *, can_cache: bool = True) -> str:
     """Say a pathway's wait for data and its cause, e.g. `lbp waited 31 %: dtcwt is the slowest reader`.
 
     can_cache: decoded samples can be kept, which clips cannot.

@@ -1,0 +1,114 @@
+"""From a row of the manifest to a recording of events, checked against the sensor."""
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from pipelines.decode import read_payload
+from pipelines.decode.events import Recording, decode_events
+from pipelines.event_payload import parse_payload
+from pipelines.event_shards import unpack_recording
+from pipelines.manifest import Manifest
+from pipelines.quarantine import BadSample
+from pipelines.sources.media import RECORDINGS
+from pipelines.sources.moving_shapes import SCHEME, record
+from pipelines.storage import Storage, count_opened
+from raytrain.config.data import DataConfig
+
+_KEPT_BYTES = 128 * 2**20
+_BYTES_AN_EVENT = 13
+
+
+class _Kept:
+    """The last whole recordings that windows were taken from: their next window costs no decoding."""
+
+    def __init__(self) -> None:
+        self.recordings: OrderedDict[tuple[Any, ...], tuple[Recording, bytes]] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def take(self, place: tuple[Any, ...]) -> tuple[Recording, bytes] | None:
+        """Return a recording and its file's bytes; None: not kept."""
+        with self.lock:
+            if place in self.recordings:
+                self.recordings.move_to_end(place)
+            return self.recordings.get(place)
+
+    def put(self, place: tuple[Any, ...], kept: tuple[Recording, bytes]) -> None:
+        """Keep a recording as long as there is room."""
+        with self.lock:
+            self.recordings[place] = kept
+            while self._size() > _KEPT_BYTES:
+                self.recordings.popitem(last=False)
+
+    def _size(self) -> int:
+        return sum(
+            _BYTES_AN_EVENT * len(recording) + len(data) for recording, data in self.recordings.values()
+        )
+
+
+_kept = _Kept()
+
+
+def read_events(manifest: Manifest, index: int, storage: Storage, config: DataConfig) -> Recording:
+    """Return a row's recording, or the window of one that is the sample.
+
+    Raises:
+        BadSample: missing, changed, broken, a pixel outside the sensor, or time that runs back.
+        StorageError: storage failed for longer than the retries.
+    """
+    return decode_row(manifest, index, storage, config)[0]
+
+
+def decode_row(
+    manifest: Manifest, index: int, storage: Storage, config: DataConfig
+) -> tuple[Recording, bytes]:
+    """Return a row's recording and the bytes it was stored as (none where it is generated).
+
+    Raises:
+        BadSample: as `read_events`.
+        StorageError: storage failed for longer than the retries.
+    """
+    uri = manifest.table["uri"][index].as_py()
+    if uri.startswith(SCHEME):
+        count_opened()
+        return record(uri), b""
+    width, height = sensor_size(manifest, config)
+    layout = parse_payload(manifest.payload_of(index))
+    size: dict[str, int] = {"width": width, "height": height}
+    if layout.packed:
+        data = read_payload(manifest, index, storage)
+        return unpack_recording(data, layout, **size), data
+    name = _file_name(uri, manifest.table["key"][index].as_py())
+    if layout.start_us is None or layout.end_us is None:
+        data = read_payload(manifest, index, storage)
+        return decode_events(data, name=name, **size, tick_us=layout.tick_us), data
+    stored = (manifest.table[column][index].as_py() for column in ("offset", "bytes", "checksum"))
+    place = (storage.root, uri, *stored, width, height, layout.tick_us)
+    kept = _kept.take(place)
+    if kept is None:
+        data = read_payload(manifest, index, storage)
+        kept = decode_events(data, name=name, **size, tick_us=layout.tick_us), data
+        _kept.put(place, kept)
+    else:
+        count_opened()
+    recording, data = kept
+    window = recording.between(layout.start_us, layout.end_us)
+    if not len(window) and len(recording):
+        raise BadSample(
+            f"no event in {layout.start_us} .. {layout.end_us} us; the recording has {recording.t[0]} .. "
+            f"{recording.t[-1]} us"
+        )
+    return window, data
+
+
+def _file_name(uri: str, key: str) -> str:
+    """Return a name that ends as the recording's file does; where the uri is an archive, the key says it."""
+    if RECORDINGS.holds(uri):
+        return uri
+    return key if RECORDINGS.holds(key) else key.rpartition("@")[0]
+
+
+def sensor_size(manifest: Manifest, config: DataConfig) -> tuple[int, int]:
+    """Return width and height of the sensor in px: data.events where set, else the manifest's; 0: unknown."""
+    events = config.events
+    return events.sensor_width or manifest.sensor_width, events.sensor_height or manifest.sensor_height
