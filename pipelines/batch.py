@@ -11,7 +11,12 @@ from torch import Tensor
 
 from pipelines.chunk import Chunk
 from pipelines.decode.clip import clip_shape, copy_clip, motion_of
+from pipelines.decode.event_columns import join_events
+from pipelines.events import Events
 from pipelines.order import BatchPlan, Cursor
+
+EVENTS = "events"
+"""the request of pathways that read recordings"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +47,8 @@ class Batch:
         return len(self.keys)
 
     @property
-    def pixels(self) -> Tensor:
-        """What the samples show, u8[B, ..., 3, H, W]."""
+    def pixels(self) -> Tensor | Events:
+        """What the samples show: u8[B, ..., 3, H, W], or recordings of events."""
         raise NotImplementedError
 
     @property
@@ -61,7 +66,7 @@ class Batch:
         def move(value: Any) -> Any:
             if isinstance(value, dict):
                 return {name: move(inner) for name, inner in value.items()}
-            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            return value.to(device, non_blocking=True) if isinstance(value, Tensor | Events) else value
 
         return replace(self, **{entry.name: move(getattr(self, entry.name)) for entry in fields(self)})
 
@@ -101,6 +106,18 @@ class ClipBatch(Batch):
         return super().targets if self.motion is None else self.motion
 
 
+@dataclass(frozen=True, kw_only=True)
+class EventBatch(Batch):
+    """A batch of event recordings, without padding."""
+
+    events: Events
+
+    @property
+    def pixels(self) -> Events:
+        """The recordings, flat columns and offsets."""
+        return self.events
+
+
 class BatchReader:
     """Cuts a rank's batches out of its lanes' chunks, each copied into memory of its own.
 
@@ -109,7 +126,7 @@ class BatchReader:
     Args:
         plan: which positions this rank reads.
         take: returns a chunk by number; called once for each, in ascending order.
-        request: name of the frames that are read of clips; "": the samples are images.
+        request: name of the frames that are read of clips; EVENTS: recordings; "": images.
         pin: page-locked buffers, for copies to a GPU.
     """
 
@@ -163,6 +180,8 @@ class BatchReader:
                 for name in ("labels", "factors", "label_sets")
             },
         }
+        if self._request == EVENTS:
+            return EventBatch(**common, events=self._events(len(positions), parts))
         if self._request:
             return ClipBatch(**common, **self._clips(len(positions), parts))
         operated = {view: gather_tensor([chunk.operated[view] for chunk, *_ in parts])} if view else {}
@@ -181,6 +200,13 @@ class BatchReader:
                 if motion is not None:
                     known, motions[place] = True, motion
         return {"frames": frames, "motion": torch.from_numpy(motions) if known else None}
+
+    def _events(self, num_samples: int, parts: list[tuple[Chunk, Any, Any]]) -> Events:
+        places: list[tuple[Chunk, int]] = [(parts[0][0], 0)] * num_samples
+        for chunk, here, offsets in parts:
+            for place, offset in zip(here, offsets, strict=True):
+                places[place] = (chunk, int(offset))
+        return join_events(places, pin=self._pin)
 
     def _buffer(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
         like = torch.from_numpy(np.empty(0, dtype))

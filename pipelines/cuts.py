@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raytrain.config.cuts import ClipSettings, CutConfig, PatchesConfig
+from raytrain.config.cuts import BinsConfig, ClipSettings, CutConfig, PatchesConfig
+from raytrain.config.operators import AnyOperatorConfig, num_bins
 
 EPSILON = 1e-5
 """added to a patch's deviation; far below one grey level in 0..1"""
@@ -71,11 +72,37 @@ class Volume(nn.Module):
         return maps.transpose(1, 2).clone(memory_format=torch.contiguous_format)[None, :, None]
 
 
+class Bins(nn.Module):
+    """The bins of time of an event surface: f32[B, P * T, H, W] -> f32[T, B, 1, P, H, W].
+
+    The channels of a surface are polarity by polarity, bin by bin.
+    """
+
+    def __init__(self, num_bins: int) -> None:
+        super().__init__()
+        self.num_bins = num_bins
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the bins, contiguous and never a view of the maps.
+
+        Raises: ValueError for maps that are no floats [B, C, H, W] with C a multiple of the bins.
+        """
+        if maps.ndim != 4 or not maps.is_floating_point() or maps.shape[1] % self.num_bins:
+            raise ValueError(
+                f"Bins takes float maps [B, polarities x {self.num_bins}, H, W]; got "
+                f"{str(maps.dtype).removeprefix('torch.')}{list(maps.shape)}"
+            )
+        bins = maps.view(len(maps), -1, self.num_bins, *maps.shape[2:])
+        return bins.permute(2, 0, 1, 3, 4).clone(memory_format=torch.contiguous_format)[:, :, None]
+
+
 CUTS: dict[str, Any] = {"patches": Patches, "frames": Frames, "volume": Volume, "motion": Volume}
 
 
-def build_cut(config: CutConfig) -> nn.Module:
-    """Return the cut that the settings name."""
+def build_cut(config: CutConfig, operator: AnyOperatorConfig) -> nn.Module:
+    """Return the cut that the settings name, behind an operator."""
+    if isinstance(config, BinsConfig):
+        return Bins(num_bins(operator))
     cut: nn.Module = CUTS[config.name](config)
     return cut
 

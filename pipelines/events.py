@@ -62,12 +62,14 @@ class Events:
         """Last stamp of each sample, i64[B]; 0 where it has no event."""
         return self._stamps(self.offsets[1:] - 1)
 
-    def to(self, device: torch.device) -> "Events":
+    def to(self, device: torch.device, *, non_blocking: bool = True) -> "Events":
         """Return the events on `device`; on the same device themselves."""
         if self.device == device:
             return self
-        columns = {name: getattr(self, name).to(device, non_blocking=True) for name in ("x", "y", "t", "p")}
-        offsets = self.offsets.to(device, non_blocking=True)
+        columns = {
+            name: getattr(self, name).to(device, non_blocking=non_blocking) for name in ("x", "y", "t", "p")
+        }
+        offsets = self.offsets.to(device, non_blocking=non_blocking)
         return Events(**columns, offsets=offsets, width=self.width, height=self.height)
 
     def _stamps(self, places: Tensor) -> Tensor:

@@ -1,13 +1,18 @@
 """What the pathways of a run take of its samples: whole images, or some frames of a clip."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pipelines.batch import EVENTS
 from pipelines.chunk import Chunk
 from pipelines.clips import ClipPlanner, request_name
 from pipelines.decode.clip import read_clips
+from pipelines.decode.event_columns import join_events
+from pipelines.events import Events
 from raytrain.config.cuts import ClipSettings
 from raytrain.config.run import PathwayConfig, RunConfig
 
@@ -31,7 +36,9 @@ def clip_planner(config: RunConfig, names: Collection[str], *, train: bool = Tru
 
 
 def request_of(pathway: PathwayConfig) -> str:
-    """Return the name of the frames that a pathway takes of a clip; "" for images."""
+    """Return the name of the frames that a pathway takes of a clip; EVENTS for recordings, "" for images."""
+    if pathway.modality == "events":
+        return EVENTS
     return request_name(pathway.cut) if isinstance(pathway.cut, ClipSettings) else ""
 
 
@@ -39,3 +46,14 @@ def pixels_of(chunk: Chunk, pathway: PathwayConfig) -> NDArray[np.uint8]:
     """Return what a pathway takes of a chunk, u8[L, 3, H, W] or clips u8[L, T, 3, H, W]."""
     request = request_of(pathway)
     return read_clips(chunk, request) if request else chunk.images
+
+
+def inputs_of(chunk: Chunk, pathway: PathwayConfig, *, size: int) -> Iterator[Tensor | Events]:
+    """Yield what a pathway takes of a chunk in pieces of at most `size` samples, in memory of their own."""
+    if request_of(pathway) == EVENTS:
+        for start in range(0, len(chunk), size):
+            yield join_events([(chunk, place) for place in range(start, min(start + size, len(chunk)))])
+        return
+    pixels = pixels_of(chunk, pathway)
+    for start in range(0, len(chunk), size):
+        yield torch.from_numpy(pixels[start : start + size].copy())

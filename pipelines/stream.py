@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.chunk import Chunk, Column, Ragged, from_table, to_table
 from pipelines.clips import ClipPlanner
-from pipelines.decode import read_sample
-from pipelines.decode.clip import RAGGED, blank_columns
+from pipelines.decode import clip, event_columns, read_sample
 from pipelines.manifest import Manifest
 from pipelines.order import ChunkPlan, inverse_permutation, permutation
 from pipelines.quarantine import BadSample
@@ -207,6 +206,11 @@ class StreamSource:
         return samples
 
     def _read(self, row: int, epoch: int) -> Sample:
+        if self.manifest.modality == "events":
+            from pipelines.decode.read_events import read_events
+
+            recording = read_events(self.manifest, row, self.storage, self.data)
+            return Sample(event_columns.event_columns(recording))
         if self.clips is None:
             return Sample({"images": read_sample(self.manifest, row, self.storage, self.data)})
         # PyAV and decord are imported where there are clips only.
@@ -218,9 +222,13 @@ class StreamSource:
     def _blank(self, epoch: int) -> Sample:
         """Return a black sample, for a chunk without any good one."""
         size = self.data.canvas_px
+        if self.manifest.modality == "events":
+            return Sample(
+                event_columns.blank_columns(self.manifest.sensor_width, self.manifest.sensor_height)
+            )
         if self.clips is None:
             return Sample({"images": np.zeros((3, size, size), np.uint8)})
-        return Sample(blank_columns(self.clips, size, epoch=epoch))
+        return Sample(clip.blank_columns(self.clips, size, epoch=epoch))
 
 
 def first_samples(
@@ -251,7 +259,7 @@ def _stack(samples: list[Sample], blank: Callable[[], Sample]) -> dict[str, Colu
     columns: dict[str, Column] = {}
     for name, like in (samples[0] if samples else blank()).columns.items():
         parts = [sample.columns[name] for sample in samples]
-        if name in RAGGED:
+        if name in clip.RAGGED or name in event_columns.RAGGED:
             columns[name] = Ragged.of(parts) if parts else Ragged(like[:0], np.zeros(1, np.int64))
         else:
             columns[name] = np.stack(parts) if parts else np.zeros((0, *like.shape), like.dtype)

@@ -262,6 +262,7 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
 def listing(kind: str = "") -> dict[str, dict[str, str]]:
     """Return what there is, a line about each: presets, sources, operators, encoders, objectives, cache."""
     from pipelines.operators import OPERATORS
+    from pipelines.operators.events import EVENT_OPERATORS
     from pipelines.sources import SOURCES
     from raytrain.encoders import ENCODERS
     from raytrain.objectives import OBJECTIVES
@@ -272,7 +273,7 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
     all_kinds = {
         "presets": {name: preset_title(name) for name in preset_names()},
         "sources": first_lines({s: importlib.import_module(f"pipelines.sources.{s}") for s in SOURCES}),
-        "operators": first_lines(OPERATORS),
+        "operators": first_lines(OPERATORS | EVENT_OPERATORS),
         "encoders": first_lines(ENCODERS),
         "objectives": first_lines(OBJECTIVES),
     }

@@ -29,6 +29,7 @@ from raytrain.config import (
     PathwayConfig,
     settings_of,
 )
+from raytrain.config.operators import AnyOperatorConfig
 from raytrain.encoders import build_encoder
 from raytrain.errors import ConfigError, StorageError
 
@@ -49,7 +50,7 @@ class ExportedPathway(nn.Module):
         *,
         canvas_px: int,
         crop_px: int,
-        operator: OperatorConfig,
+        operator: AnyOperatorConfig,
         cut: PatchesConfig,
         encoder: EncoderConfig,
         standardiser: Mapping[str, list[float]],
@@ -80,11 +81,12 @@ class ExportedPathway(nn.Module):
         Raises:
             ConfigError: the pathway takes no images.
         """
-        if not isinstance(config.cut, PatchesConfig):
+        if config.modality != "image":
             raise ConfigError(
-                f"export is for pathways of images, not for cut {config.cut.name}; their weights are in the "
+                f"export is for pathways of images, not of kind {config.modality}; their weights are in the "
                 "run's checkpoints, as safetensors"
             )
+        assert isinstance(config.cut, PatchesConfig)
         return cls(
             canvas_px=canvas_px,
             crop_px=config.augmentation.crop_px,

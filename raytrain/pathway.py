@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pipelines.batch import Batch, ImageBatch
+from pipelines.events import Events
 from pipelines.randomness import generator
 from pipelines.stage import view_name
 from pipelines.standardise import Standardiser
 from pipelines.views import Views
 from raytrain.collectives import GradientAverager, world_size
 from raytrain.config.cuts import ClipSettings, PatchesConfig
+from raytrain.config.objectives import PredictionSettings
 from raytrain.config.run import PathwayConfig, TrainingConfig
 from raytrain.encoders import Encoder, build_encoder
 from raytrain.errors import ConfigError
@@ -62,6 +64,7 @@ class Pathway:
         device: torch.device,
         training: TrainingConfig,
         standardiser: Standardiser,
+        sensor: tuple[int, int] = (0, 0),
     ) -> None:
         self.name, self.config, self.seed, self.device, self.training = name, config, seed, device, training
         self.standardiser = standardiser.to(device)
@@ -72,11 +75,11 @@ class Pathway:
             canvas_px=canvas_px,
             standardiser=self.standardiser,
         ).to(device)
-        black = torch.zeros(_sample_shape(config, canvas_px), dtype=torch.uint8, device=device)
-        empty = self._views(black, None)
+        empty = self._views(_empty_sample(config, canvas_px, sensor).to(device), None)
         words = (seed, name)
         encoder = build_encoder(config.encoder, in_channels=empty.shape[3], seed_words=words)
         _check_size(name, config, encoder, size_px=empty.shape[-1])
+        _check_rows(name, config, len(empty))
         self.num_cells = encoder.num_cells(empty)
         objective = build_objective(
             config.objective,
@@ -122,8 +125,8 @@ class Pathway:
         seen: Tensor = self._views(batch.pixels.to(self.device, non_blocking=True), draws)
         return seen
 
-    def views_of(self, pixels: Tensor) -> Tensor:
-        """Return what the encoder sees of u8[B, 3, H, W] or clips u8[B, T, 3, H, W] cropped in the centre."""
+    def views_of(self, pixels: Tensor | Events) -> Tensor:
+        """Return what the encoder sees of u8[B, 3, H, W], clips u8[B, T, 3, H, W] (centred) or events."""
         seen: Tensor = self._views(pixels.to(self.device), None)
         return seen
 
@@ -160,12 +163,12 @@ class Pathway:
         self._guard.check()
 
     @torch.no_grad()
-    def represent(self, pixels: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
+    def represent(self, pixels: Tensor | Events, *, dtype: torch.dtype = torch.float16) -> Tensor:
         """Return the last layer's representation of what `views_of` takes: [B, num_cells, channels]."""
         return self.represent_views(self.views_of(pixels), dtype=dtype)
 
     @torch.no_grad()
-    def representation_of(self, pixels: Tensor) -> Tensor:
+    def representation_of(self, pixels: Tensor | Events) -> Tensor:
         """Return the last layer's representation of what `views_of` takes, [R, B, Q, C]."""
         return self._represent(self.views_of(pixels), None)
 
@@ -227,7 +230,7 @@ class Pathway:
             norm.reset_running_stats()
 
     @torch.no_grad()
-    def accumulate_statistics(self, pixels: Tensor) -> None:
+    def accumulate_statistics(self, pixels: Tensor | Events) -> None:
         """Add what `views_of` takes to the running statistics of batch norm, every batch with equal weight.
 
         Does nothing without batch norm.
@@ -418,10 +421,30 @@ def _cells(representation: Tensor) -> Tensor:
     return representation.transpose(0, 1).flatten(1, 2)
 
 
-def _sample_shape(config: PathwayConfig, canvas_px: int) -> tuple[int, ...]:
-    """Return the shape of one sample as the pathway reads it."""
+def _empty_sample(config: PathwayConfig, canvas_px: int, sensor: tuple[int, int]) -> Tensor | Events:
+    """Return one sample as the pathway reads it, black or without events."""
+    if config.modality == "events":
+        none = torch.zeros(0, dtype=torch.int32)
+        width, height = sensor
+        offsets = torch.zeros(2, dtype=torch.int64)
+        return Events(
+            x=none, y=none, t=none.long(), p=none.byte(), offsets=offsets, width=width, height=height
+        )
     frames = (config.cut.num_frames,) if isinstance(config.cut, ClipSettings) else ()
-    return 1, *frames, 3, canvas_px, canvas_px
+    return torch.zeros(1, *frames, 3, canvas_px, canvas_px, dtype=torch.uint8)
+
+
+def _check_rows(name: str, config: PathwayConfig, num_rows: int) -> None:
+    """Raise ConfigError where a sequence that only the data tell is too short to predict along."""
+    if not isinstance(config.objective, PredictionSettings):
+        return
+    needed = config.objective.num_steps + config.objective.skip + 1
+    if num_rows < needed:
+        raise ConfigError(
+            f"pathways.{name}: {num_rows} rows to predict along, but objective.num_steps "
+            f"{config.objective.num_steps} with skip {config.objective.skip} needs {needed}; lower "
+            "num_steps, or take smaller strides or more bins"
+        )
 
 
 def _check_size(name: str, config: PathwayConfig, encoder: Encoder, *, size_px: int) -> None:

@@ -5,13 +5,16 @@ from pipelines.operators.dtcwt import Dtcwt
 from pipelines.operators.identity import Identity
 from pipelines.operators.lbp import Lbp
 from pipelines.operators.rg import Rg
-from raytrain.config.operators import OperatorConfig
+from raytrain.config.operators import AnyOperatorConfig
 
 OPERATORS: dict[str, type[Operator]] = {"identity": Identity, "lbp": Lbp, "rg": Rg, "dtcwt": Dtcwt}
 
 
-def build_operator(config: OperatorConfig) -> Operator:
-    """Return the operator that the settings name."""
+def build_operator(config: AnyOperatorConfig) -> Operator:
+    """Return the operator of images that the settings name.
+
+    Raises: KeyError for one of events, see `pipelines.operators.events`.
+    """
     return OPERATORS[config.name](config)
 
 

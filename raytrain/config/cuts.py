@@ -82,4 +82,13 @@ class MotionConfig(ClipSettings):
         at_least("cut.num_frames", self.num_frames, 2)
 
 
-CutConfig = PatchesConfig | FramesConfig | VolumeConfig | MotionConfig
+@dataclass(frozen=True, kw_only=True)
+class BinsConfig:
+    """The bins of time of an event surface, each seen whole by a 2-D encoder; time is the sequence."""
+
+    modality: ClassVar[Modality] = "events"
+
+    name: Literal["bins"] = "bins"
+
+
+CutConfig = PatchesConfig | FramesConfig | VolumeConfig | MotionConfig | BinsConfig

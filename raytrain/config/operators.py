@@ -169,6 +169,11 @@ class BinaryFramesConfig:
             raise ConfigError(f"operator.num_bits is {self.num_bits}; it must lie in 1..24")
 
 
+def num_bins(operator: object) -> int:
+    """Return how many bins of time an event operator makes; 1 where it makes none."""
+    return int(getattr(operator, "num_bins", getattr(operator, "num_frames", 1)))
+
+
 EventOperatorConfig = (
     CountConfig
     | LastTimestampConfig
@@ -178,3 +183,4 @@ EventOperatorConfig = (
     | EstConfig
     | BinaryFramesConfig
 )
+AnyOperatorConfig = OperatorConfig | EventOperatorConfig

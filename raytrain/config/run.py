@@ -7,19 +7,26 @@ from typing import Literal
 
 from raytrain.config.cache import CacheConfig
 from raytrain.config.checks import at_least, positive
-from raytrain.config.cuts import ClipSettings, CutConfig, Modality, MotionConfig, PatchesConfig
+from raytrain.config.cuts import (
+    BinsConfig,
+    CutConfig,
+    Modality,
+    MotionConfig,
+    PatchesConfig,
+)
 from raytrain.config.data import DataConfig
 from raytrain.config.encoders import EncoderConfig, Vgg6Config
 from raytrain.config.objectives import ClappConfig, ObjectiveConfig, PredictionSettings
-from raytrain.config.operators import IdentityConfig, OperatorConfig
+from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig, IdentityConfig, num_bins
 from raytrain.config.probe import ClassifierProbeConfig, protocol_names
 from raytrain.errors import ConfigError
 
+_FLAT = ("patches", "frames", "bins")
 CUTS_OF_ENCODERS = {
-    "vgg6": ("patches", "frames"),
+    "vgg6": _FLAT,
+    "resnet18": _FLAT,
+    "resnet34": _FLAT,
     "movnet": ("volume", "motion"),
-    "resnet18": ("patches", "frames"),
-    "resnet34": ("patches", "frames"),
 }
 
 
@@ -56,7 +63,7 @@ class PathwayConfig:
     """One parallel encoder: augmentation, operator, cut, encoder, objective."""
 
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    operator: OperatorConfig = field(default_factory=IdentityConfig)
+    operator: AnyOperatorConfig = field(default_factory=IdentityConfig)
     placement: Literal["worker", "stream"] = "worker"
     """stream: augmentation and operator run once, in a Ray Data stage, for all pathways with the same ones"""
     cut: CutConfig = field(default_factory=PatchesConfig)
@@ -73,6 +80,11 @@ class PathwayConfig:
     def __post_init__(self) -> None:
         at_least("pathways.*.workers", self.workers, 0)
         at_least("pathways.*.epochs", self.epochs, 0)
+
+    @property
+    def modality(self) -> Modality:
+        """What a sample is: an event operator reads recordings, else the cut says."""
+        return "events" if isinstance(self.operator, EventOperatorConfig) else self.cut.modality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,15 +187,15 @@ class RunConfig:
         for name, pathway in self.pathways.items():
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
                 raise ConfigError(f"pathway name {name!r}: use letters, digits, '-' and '_', at most 41")
-            self._check_cut(name, pathway)
             _check_parts(name, pathway)
+            self._check_cut(name, pathway)
         self._check_modality()
         self._check_batch()
 
     @property
     def modality(self) -> Modality:
-        """What a sample is, as the cuts take it."""
-        return next(iter(self.pathways.values())).cut.modality
+        """What a sample is."""
+        return next(iter(self.pathways.values())).modality
 
     @property
     def probed(self) -> tuple[str, ...]:
@@ -194,15 +206,15 @@ class RunConfig:
 
     def _check_modality(self) -> None:
         for name, pathway in self.pathways.items():
-            if pathway.cut.modality != self.modality:
+            if pathway.modality != self.modality:
                 raise ConfigError(
-                    f"pathways.{name}.cut {pathway.cut.name} takes samples of kind {pathway.cut.modality}, "
-                    f"the first pathway {self.modality}; a run has one kind: make two runs"
+                    f"pathways.{name}.cut {pathway.cut.name} behind operator {pathway.operator.name} takes "
+                    f"samples of kind {pathway.modality}, the first pathway {self.modality}; a run has one "
+                    "kind: make two runs"
                 )
-        if self.modality == "clip" and self.data.cache != "none":
-            raise ConfigError(
-                f"data.cache is {self.data.cache}, but each epoch takes other frames; set it to none"
-            )
+        if self.modality != "image" and self.data.cache != "none":
+            why = "each epoch takes other frames" if self.modality == "clip" else "it is for images"
+            raise ConfigError(f"data.cache is {self.data.cache}, but {why}; set it to none")
 
     def _check_cut(self, name: str, pathway: PathwayConfig) -> None:
         view_px = pathway.augmentation.crop_px or self.data.canvas_px
@@ -211,7 +223,12 @@ class RunConfig:
                 f"pathways.{name}.augmentation.crop_px is {view_px}, larger than data.canvas_px "
                 f"{self.data.canvas_px}"
             )
-        rows = pathway.cut.num_steps(view_px)
+        if isinstance(pathway.cut, BinsConfig):
+            rows = num_bins(pathway.operator)
+        elif pathway.modality == "events":
+            return  # patches of a sensor whose size the data set says: see `Pathway`
+        else:
+            rows = pathway.cut.num_steps(view_px)
         if isinstance(pathway.objective, PredictionSettings):
             needed = pathway.objective.num_steps + pathway.objective.skip + 1
             if rows < needed:
@@ -263,13 +280,30 @@ class RunConfig:
 def _sequence(cut: CutConfig, length: int, view_px: int) -> str:
     if isinstance(cut, PatchesConfig):
         return f"{length} rows of patches on {view_px} px"
+    if isinstance(cut, BinsConfig):
+        return f"{length} bins of time (operator.num_bins)"
     return f"{length} frames (cut.num_frames)"
 
 
 def _longer(cut: CutConfig) -> str:
     if isinstance(cut, PatchesConfig):
         return "the cut's stride_px, or raise data.canvas_px"
-    return "raise cut.num_frames"
+    return "raise operator.num_bins" if isinstance(cut, BinsConfig) else "raise cut.num_frames"
+
+
+def _check_events(name: str, pathway: PathwayConfig) -> None:
+    if not isinstance(pathway.operator, EventOperatorConfig):
+        raise ConfigError(
+            f"pathways.{name}: cut bins takes the surface of an event operator, e.g. operator = "
+            f"'voxel_grid'; got operator {pathway.operator.name}"
+        )
+    if not isinstance(pathway.cut, PatchesConfig | BinsConfig):
+        raise ConfigError(
+            f"pathways.{name}: operator {pathway.operator.name} makes a surface of events, which cut patches "
+            f"or bins takes, not {pathway.cut.name}"
+        )
+    if pathway.augmentation != AugmentationConfig():
+        raise ConfigError(f"pathways.{name}.augmentation is for images and clips; leave it out for events")
 
 
 def _check_parts(name: str, pathway: PathwayConfig) -> None:
@@ -292,11 +326,10 @@ def _check_parts(name: str, pathway: PathwayConfig) -> None:
         )
     if objective == "clapp_video" and cut != "volume":
         raise ConfigError(f"pathways.{name}: objective clapp_video takes cut volume, not {cut}")
-    if isinstance(pathway.cut, ClipSettings) and pathway.placement == "stream":
-        raise ConfigError(
-            f"pathways.{name}.placement is stream, which is for images: pathways of clips take different "
-            "frames; set it to worker"
-        )
+    if pathway.modality != "image" and pathway.placement == "stream":
+        raise ConfigError(f"pathways.{name}.placement is stream, which is for images; set it to worker")
+    if pathway.modality == "events":
+        _check_events(name, pathway)
     if isinstance(pathway.cut, MotionConfig) and pathway.augmentation != AugmentationConfig():
         raise ConfigError(
             f"pathways.{name}.augmentation: cut motion takes windows of its own, and a mirrored motion is "

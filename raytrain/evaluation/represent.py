@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from pipelines.chunk import Chunk, from_table, pack, unpack
+from pipelines.events import Events
 from pipelines.manifest import Manifest
+from pipelines.operators.events import build_event_operator
 from pipelines.order import ChunkPlan
-from pipelines.requests import clip_planner, pixels_of, request_of
+from pipelines.requests import clip_planner, inputs_of, request_of
 from pipelines.stream import StreamSource
 from pipelines.views import Operated
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
+from raytrain.config.operators import CountConfig
 from raytrain.errors import ConfigError
 from raytrain.evaluation.features import LAYERS, FeatureWriter, control_name, layers_name
 from raytrain.pathway import Pathway
@@ -89,21 +92,18 @@ class Representer:
     @torch.no_grad()
     def features(self, chunk: Chunk) -> Features:
         """Return [n, cells, channels] float16 by name for the samples of a chunk."""
-        by_request: dict[str, NDArray[np.uint8]] = {}
-        for pathway in self._config.pathways.values():
-            if request_of(pathway) not in by_request:
-                by_request[request_of(pathway)] = pixels_of(chunk, pathway)
-        parts: list[Features] = []
         size = self._config.probe.batch_size
-        for start in range(0, len(chunk), size):
-            pieces = {
-                name: torch.from_numpy(pixels[start : start + size].copy()).to(self._device)
-                for name, pixels in by_request.items()
-            }
-            parts.append(self._batch(pieces))
+        readers = {
+            request_of(pathway): inputs_of(chunk, pathway, size=size)
+            for pathway in self._config.pathways.values()
+        }
+        parts: list[Features] = []
+        for inputs in zip(*readers.values(), strict=True):
+            moved = (piece.to(self._device) for piece in inputs)
+            parts.append(self._batch(dict(zip(readers, moved, strict=True))))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _batch(self, pieces: Mapping[str, torch.Tensor]) -> Features:
+    def _batch(self, pieces: Mapping[str, torch.Tensor | Events]) -> Features:
         made: Features = {}
         for name, config in self._config.pathways.items():
             keys = [key for key in (name, control_name(name)) if key in self._encoders]
@@ -113,7 +113,9 @@ class Representer:
                 made |= self._encoded(key, views)
         if self._request.wants("floor.pixels"):
             first = next(iter(self._config.pathways.values()))
-            made["floor.pixels"] = _cells(pieces[request_of(first)].float() / 255)
+            seen = pieces[request_of(first)]
+            counted = build_event_operator(CountConfig())(seen) if isinstance(seen, Events) else seen / 255
+            made["floor.pixels"] = _cells(counted)
         for name, config in self._floors.items():
             if name != "identity" and self._request.wants(f"floor.{name}"):
                 made[f"floor.{name}"] = _cells(self._operated[name](pieces[request_of(config)], None))
@@ -155,10 +157,9 @@ def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dic
         return {}
     pathway.reset_statistics()
     for chunk in decoded(source):
-        pixels = pixels_of(chunk, request.config.pathways[name])
-        for start in range(0, len(chunk), request.config.training.batch_size):
-            piece = pixels[start : start + request.config.training.batch_size].copy()
-            pathway.accumulate_statistics(torch.from_numpy(piece))
+        settings = request.config.pathways[name]
+        for piece in inputs_of(chunk, settings, size=request.config.training.batch_size):
+            pathway.accumulate_statistics(piece)
     return pathway.statistics()
 
 

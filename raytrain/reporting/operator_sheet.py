@@ -5,17 +5,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from pipelines.chunk import Chunk
 from pipelines.clips import motion_words
 from pipelines.decode.clip import motion_of
+from pipelines.decode.event_columns import join_events, recording_at
+from pipelines.decode.events import count_picture
 from pipelines.manifest import Manifest
 from pipelines.operators import build_operator
+from pipelines.operators.events import build_event_operator
 from pipelines.requests import clip_planner, pixels_of, request_of
 from pipelines.stream import first_samples
 from pipelines.views import Operated
 from raytrain.config import RunConfig
+from raytrain.config.operators import EventOperatorConfig
 from raytrain.reporting.contact_sheet import contact_sheet
 from raytrain.reporting.film_strip import Strips, film_strips
+
+Float32s = NDArray[np.float32]
+UInt8s = NDArray[np.uint8]
 
 MAX_TITLE = 16  # characters beside a row
 
@@ -26,13 +35,34 @@ def operator_sheet(config: RunConfig, manifest: Manifest, path: Path, *, num_sam
         _strips(config, manifest, path, num_samples=max(1, num_samples // 2))
         return
     chunk = first_samples(manifest, config.data, seed=config.seed, count=num_samples)
-    images = torch.from_numpy(chunk.images)
-    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
-    columns: dict[str, Any] = {
-        name: build_operator(operator)(images).numpy() for name, operator in operators.items()
-    }
     titles = [Path(key).stem[-MAX_TITLE:] for key in chunk.keys]
+    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
+    columns: dict[str, Any]
+    if config.modality == "events":
+        events = join_events([(chunk, place) for place in range(len(chunk))])
+        columns = {
+            name: _polarities(build_event_operator(operator)(events).numpy())
+            for name, operator in operators.items()
+            if isinstance(operator, EventOperatorConfig)
+        }
+        contact_sheet(pictures(chunk), columns, str(path), row_titles=titles)
+        return
+    images = torch.from_numpy(chunk.images)
+    columns = {name: build_operator(operator)(images).numpy() for name, operator in operators.items()}
     contact_sheet(chunk.images, columns, str(path), row_titles=titles)
+
+
+def pictures(chunk: Chunk) -> UInt8s:
+    """Return recordings as images u8[N, 3, H, W]: brighter events red, darker ones blue, none grey."""
+    return np.stack([count_picture(recording_at(chunk, place)) for place in range(len(chunk))])
+
+
+def _polarities(maps: Float32s) -> Float32s:
+    """Return a surface's sum over its bins: two polarities as colours, one as grey; f32[N, 1 or 3, H, W]."""
+    if maps.shape[1] % 2:
+        return np.asarray(maps.sum(axis=1, keepdims=True), np.float32)
+    darker, brighter = maps.reshape(len(maps), 2, -1, *maps.shape[2:]).sum(axis=2).transpose(1, 0, 2, 3)
+    return np.asarray(np.stack([brighter, np.zeros_like(darker), darker], axis=1), np.float32)
 
 
 def _strips(config: RunConfig, manifest: Manifest, path: Path, *, num_samples: int) -> None:

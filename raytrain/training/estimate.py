@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pipelines.batch import Batch, BatchReader
+from pipelines.events import Events
 from pipelines.order import Cursor
 from pipelines.requests import request_of
 from pipelines.sources import open_manifest
@@ -22,6 +23,7 @@ from raytrain.training.setup import RunSetup, choose_device, estimate_standardis
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
 _AXES = {
     "patches": ("patches", "rows, images, columns, channels, px, px"),
+    "bins": ("bins", "bins, recordings, 1, polarities, px, px"),
     "frames": ("frames", "times, clips, 1, channels, px, px"),
     "volume": ("volumes", "1, clips, 1, channels, times, px, px"),
     "motion": ("volumes", "1, clips, 1, channels, times, px, px"),
@@ -69,12 +71,14 @@ def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> 
         pathway.step(batch)
         pathway.check()
         times.append(time.perf_counter() - started)
-    features = pathway.represent(batch.pixels[:2])
+    pixels = batch.pixels
+    features = pathway.represent(pixels if isinstance(pixels, Events) else pixels[:2])
     # What is resident grows by less where another pathway's memory is taken over.
     held = pathway.parameters_count * BYTES_PER_PARAMETER // 2**20
+    shown = f"{pixels.num_events:,} events" if isinstance(pixels, Events) else f"uint8 {list(pixels.shape)}"
     word, axes = _AXES[setup.config.pathways[name].cut.name]
     text = (
-        f"pathway {name}: {word} {list(views.shape)} ({axes}) of uint8 {list(batch.pixels.shape)}, "
+        f"pathway {name}: {word} {list(views.shape)} ({axes}) of {shown}, "
         f"{pathway.parameters_count:,} parameters, features {list(features.shape[1:])} a sample, "
         f"about {max(held, memory_mib(device) - before)} MiB and {times[-1]:.3f} s a step"
     )

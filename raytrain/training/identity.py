@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import pipelines
 import raytrain
 from pipelines.operators import OPERATORS
+from pipelines.operators.events import EVENT_OPERATORS
 from pipelines.requests import request_of
 from raytrain.training.run_folder import FREE, flatten
 from raytrain.training.setup import RunSetup, choose_device
@@ -29,6 +30,9 @@ SHARED_ROOMS = (
     "pipelines/cuts.py",
     "pipelines/views.py",
     "pipelines/clips.py",
+    "pipelines/events.py",
+    "pipelines/decode/event_columns.py",
+    "pipelines/decode/recordings",
     "pipelines/augmentations",
     "pipelines/decode/image.py",
     "pipelines/decode/clip.py",
@@ -145,7 +149,10 @@ def code_version(operator: str) -> str:
     for room in SHARED_ROOMS:
         path = roots[room.partition("/")[0]] / room
         files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    files.append(Path(inspect.getfile(OPERATORS[operator])))
+    if operator in EVENT_OPERATORS:
+        files += sorted((roots["pipelines"] / "operators" / "events").rglob("*.py"))
+    else:
+        files.append(Path(inspect.getfile(OPERATORS[operator])))
     digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())
     for file in files:
         digest.update(ast.dump(ast.parse(file.read_text())).encode())

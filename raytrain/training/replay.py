@@ -75,7 +75,9 @@ class Replay:
 
 
 def check_step(setup: RunSetup, name: str, step: int) -> None:
-    """Raise ConfigError for a pathway or a step that the run does not have."""
+    """Raise ConfigError for a pathway or a step that the run does not have, or that reads events."""
+    if setup.config.modality == "events":
+        raise ConfigError("replay shows images and clips; steps on event recordings are not replayed")
     check_pathway(setup, name)
     plan = setup.plan(name)
     last = setup.num_steps(name)
@@ -189,7 +191,8 @@ def _look(
     before = {key: value.detach().clone() for key, value in pathway.state_tensors().items()}
     observer, meter = StepObserver(pathway), HealthMeter()
     views, maps = _views(setup, pathway, batch)
-    observer.note("images", batch.pixels, kind="input")
+    pixels = _pixels(batch)
+    observer.note("images", pixels, kind="input")
     observer.note("operator maps", maps, kind="input", places="images")
     pathway.optimizer.drop_gradients()  # of a step that diverged
     losses, diverged = _observed_step(pathway, batch, plan.rank, observer, meter)
@@ -227,7 +230,7 @@ def _look(
         verdict=verdict,
         num_agreed=0,
         first_other=None,
-        images=batch.pixels.cpu().numpy(),
+        images=pixels.cpu().numpy(),
         views=views.cpu().numpy(),
         maps=maps.cpu().numpy(),
     )
@@ -263,7 +266,12 @@ def _views(setup: RunSetup, pathway: Pathway, batch: Batch) -> tuple[Tensor, Ten
     canvas_px = setup.config.data.canvas_px
     operated = Operated(config.augmentation, config.operator, canvas_px=canvas_px).to(pathway.device)
     draws = operated.draw(batch.key_hashes, seed=setup.config.seed, epoch=batch.epoch)
-    return operated.augmented(batch.pixels, draws), operated(batch.pixels, draws)
+    return operated.augmented(_pixels(batch), draws), operated(batch.pixels, draws)
+
+
+def _pixels(batch: Batch) -> Tensor:
+    assert isinstance(batch.pixels, Tensor), "refused by check_step"
+    return batch.pixels
 
 
 def _note_updates(observer: StepObserver, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:

@@ -29,7 +29,11 @@ from raytrain.training.run_folder import (
 from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 from raytrain.training.signals import StopSignal
 
-_CUTS_FOR = {"image": "patches", "clip": "frames, volume or motion", "events": "bins"}
+_CUTS_FOR = {
+    "image": "cut patches",
+    "clip": "cut frames, volume or motion",
+    "events": "an event operator, e.g. operator = 'count'",
+}
 
 
 class Watcher(Protocol):
@@ -80,7 +84,7 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
         name, pathway = next(iter(config.pathways.items()))
         raise ConfigError(
             f"the data are of kind {manifest.modality}, but pathways.{name}.cut {pathway.cut.name} takes "
-            f"{config.modality}; use cut {_CUTS_FOR[manifest.modality]} or another data set"
+            f"{config.modality}; use {_CUTS_FOR[manifest.modality]}, or another data set"
         )
     num_samples = len(manifest.indices("pretrain"))
     if num_samples < 2:

@@ -1,20 +1,23 @@
 """What every executor needs before the first step: streams, plans, standardisers, cursors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from pipelines.chunk import Chunk
 from pipelines.clips import LARGE
+from pipelines.decode.read_events import sensor_size
 from pipelines.manifest import Manifest
 from pipelines.order import BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.randomness import hash_words
-from pipelines.requests import clip_planner, clip_requests, pixels_of, request_of
+from pipelines.requests import clip_planner, clip_requests, inputs_of, request_of
 from pipelines.stage import view_name, view_sample_bytes
 from pipelines.standardise import Standardiser
-from pipelines.stream import StreamSource, first_samples, row_chunks
+from pipelines.stream import StreamSource, first_samples
 from pipelines.views import Operated
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
@@ -23,6 +26,9 @@ from raytrain.pathway import Pathway
 
 STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
 """positions that an operator's mean and deviation are estimated from; a clip has many frames"""
+
+BYTES_AN_EVENT = 13  # two of x, two of y, eight of t, one of p
+UNKNOWN_EVENTS = 20_000  # of a recording whose events nobody has counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +46,24 @@ class RunSetup:
     """1 where the data set has none"""
     manifest: Manifest | None
     """None in workers: chunks carry what they need"""
+    event_bytes: int = 0
+    """of a recording, about; 0: the samples are no recordings"""
 
     @classmethod
     def build(
         cls, config: RunConfig, manifest: Manifest, folder: Path, standardisers: dict[str, Any]
     ) -> "RunSetup":
         """Return the setup of a run on a manifest."""
+        event_bytes = 0
+        if manifest.modality == "events":
+            width, height = sensor_size(manifest, config.data)
+            events = replace(config.data.events, sensor_width=width, sensor_height=height)
+            config = replace(config, data=replace(config.data, events=events))
+            event_bytes = _event_bytes(manifest)
         return cls(
             config=config,
             folder=folder,
+            event_bytes=event_bytes,
             standardisers=standardisers,
             num_samples=len(manifest.indices("pretrain")),
             num_classes=max(1, len(manifest.classes)),
@@ -80,7 +95,9 @@ class RunSetup:
         return sum(view_sample_bytes(p, self.config.data.canvas_px) for p in self.views(stream).values())
 
     def sample_bytes(self, stream: str) -> int:
-        """Return the most bytes that one sample of a stream takes."""
+        """Return the most bytes that one sample of a stream takes; of recordings about their mean."""
+        if self.event_bytes:
+            return self.event_bytes
         requests = clip_requests(self.config, self.streams()[stream])
         frame = 3 * self.config.data.canvas_px**2
         if not requests:
@@ -170,6 +187,7 @@ def build_pathway(
         config.pathways[name],
         seed=config.seed,
         canvas_px=config.data.canvas_px,
+        sensor=(config.data.events.sensor_width, config.data.events.sensor_height),
         num_classes=num_classes,
         device=device,
         training=config.training,
@@ -187,17 +205,25 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
     for name, pathway in config.pathways.items():
         view = f"{view_name(pathway)} {request_of(pathway)}"
         if view not in by_view:
-            maps = _operated(pathway, pixels_of(chunk, pathway), config.data.canvas_px)
+            maps = _operated(pathway, chunk, config.data.canvas_px)
             by_view[view] = Standardiser.estimate(maps).to_json()
         estimated[name] = by_view[view]
     return estimated
 
 
-def _operated(pathway: PathwayConfig, pixels: Any, canvas_px: int) -> Iterator[torch.Tensor]:
+def _operated(pathway: PathwayConfig, chunk: Chunk, canvas_px: int) -> Iterator[torch.Tensor]:
     """Yield the operator's maps f32[n, C, h, w] in pieces."""
     operated = Operated(pathway.augmentation, pathway.operator, canvas_px=canvas_px)
-    for part in row_chunks(pixels, 64 if pixels.ndim == 4 else 4):
-        yield operated(torch.from_numpy(part), None).flatten(0, -4)
+    for part in inputs_of(chunk, pathway, size=4 if pathway.modality == "clip" else 64):
+        yield operated(part, None).flatten(0, -4)
+
+
+def _event_bytes(manifest: Manifest) -> int:
+    """Return the mean bytes of a recording of the pretrain split: a pure function of the manifest."""
+    counts = manifest.num_events
+    known = np.zeros(0) if counts is None else counts[counts > 0]
+    mean = float(known.mean()) if len(known) else UNKNOWN_EVENTS
+    return max(1, int(BYTES_AN_EVENT * mean))
 
 
 def choose_device(config: RunConfig) -> torch.device:

@@ -32,7 +32,7 @@ def test_a_still_control_is_no_representation_unless_it_is_alone() -> None:
     ("pathway", "message"),
     [
         ({**FRAMES, "encoder": "movnet"}, "encoder movnet takes cut volume or motion, not frames"),
-        ({"cut": "volume"}, "encoder vgg6 takes cut patches or frames, not volume"),
+        ({"cut": "volume"}, "encoder vgg6 takes cut patches or frames or bins, not volume"),
         ({**MOTION, "objective": "clapp"}, "cut motion and objective motion go together"),
         ({**FRAMES, "objective": "motion"}, "cut motion and objective motion go together"),
         ({"cut": "volume", "encoder": "movnet", "objective": "clapp"}, "use objective clapp_video"),
@@ -55,7 +55,7 @@ def test_what_does_not_go_together_is_said(pathway: dict[str, Any], message: str
 
 
 def test_one_run_has_one_kind_of_sample() -> None:
-    with pytest.raises(ConfigError, match=r"pathways\.b\.cut patches takes samples of kind image, the first"):
+    with pytest.raises(ConfigError, match=r"pathways\.b\.cut patches behind operator identity takes samples"):
         run_of(a=FRAMES, b={"cut": "patches"})
 
 

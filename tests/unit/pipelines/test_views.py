@@ -7,8 +7,15 @@ from pipelines.cuts import build_cut
 from pipelines.randomness import hash_keys
 from pipelines.standardise import Standardiser
 from pipelines.views import Operated, Views
-from raytrain.config.cuts import FramesConfig, MotionConfig, PatchesConfig, VolumeConfig
-from raytrain.config.operators import DtcwtConfig, IdentityConfig, LbpConfig, RgConfig
+from raytrain.config.cuts import BinsConfig, FramesConfig, MotionConfig, PatchesConfig, VolumeConfig
+from raytrain.config.operators import (
+    CountConfig,
+    DtcwtConfig,
+    IdentityConfig,
+    LbpConfig,
+    RgConfig,
+    VoxelGridConfig,
+)
 from raytrain.config.run import AugmentationConfig
 
 KEYS = hash_keys(["a", "b", "c"])
@@ -70,4 +77,15 @@ def test_another_number_of_frames_is_refused(name) -> None:
     with pytest.raises(
         ValueError, match=r"takes float maps \[B, 5, C, H, W\] \(cut.num_frames\); got float32"
     ):
-        build_cut(config)(torch.zeros(2, 4, 3, 8, 8))
+        build_cut(config, IdentityConfig())(torch.zeros(2, 4, 3, 8, 8))
+
+
+def test_bins_of_a_surface_stand_in_rows() -> None:
+    maps = torch.arange(2 * 6 * 4 * 5).float().view(2, 6, 4, 5)  # two polarities, three bins
+    found = build_cut(BinsConfig(), CountConfig(num_bins=3))(maps)
+    assert found.shape == (3, 2, 1, 2, 4, 5)
+    for step in range(3):
+        assert torch.equal(found[step, :, 0, 0], maps[:, step])
+        assert torch.equal(found[step, :, 0, 1], maps[:, 3 + step])
+    with pytest.raises(ValueError, match=r"Bins takes float maps \[B, polarities x 3, H, W\]; got float32"):
+        build_cut(BinsConfig(), VoxelGridConfig(num_bins=3))(maps[:, :4])

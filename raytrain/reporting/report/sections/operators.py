@@ -12,6 +12,7 @@ CAPTIONS = {
     "image": "The first training samples; brightness is stretched alike over a column.",
     "clip": "The first training clips as the pathways see them in their first epoch; brightness is stretched "
     "alike over all strips of a pathway.",
+    "events": "The first training recordings; brighter events red, darker ones blue, summed over the bins.",
 }
 
 
