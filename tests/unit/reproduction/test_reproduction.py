@@ -14,6 +14,7 @@ from raytrain.reproduction.grid import OPERATORS, STUDIES, find_study, grid_runs
 from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import table_text
+from tests.clip_runs import clip_values
 from tests.conftest import small_values
 
 
@@ -144,6 +145,32 @@ def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path
     figure = api.reproduce("figure2", template(tmp_path / "c", data__shapes=shapes))
     assert figure["trainings"] == 0
     assert all(Path(path).stat().st_size > 1000 for path in figure["files"])
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_table_of_video_trains_movnet_once(tmp_path: Path) -> None:
+    values = clip_values(tmp_path, ("identity", "movnet"))
+    values["training"] |= {"epochs": 1}
+    values["data"]["canvas_px"] = 67
+    values["probe"] = {"batch_size": 4, "layers": False}
+    del values["cache"]
+    result = api.reproduce("table4", from_mapping(values), num_seeds=1)
+    # base, lbp, rg, dtcwt under clapp and hinge_cpc, base supervised, and movnet, whose second run is loaded
+    assert (result["trainings"], result["cached"]) == (10, 1)
+    rows = {(row["objective"], row["representation"]) for row in result["rows"]}
+    assert {("clapp", "ours_movnet"), ("hinge_cpc", "ours_movnet"), ("supervised", "base")} <= rows
+    assert ("supervised", "lbp") not in rows
+    assert any(claim["claim"] == "ours with movnet - ours, clapp" for claim in result["claims"])
+    text = table_text(result)
+    assert "38.88 +- 0.30" in text
+    assert "400 epochs of 9,537 clips of UCF101" in text
+
+
+def test_images_and_clips_have_tables_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="takes clips; name a --preset of clips"):
+        api.reproduce("table4", template(tmp_path))
+    with pytest.raises(ConfigError, match="takes images; name a --preset of images"):
+        api.reproduce("table1", load_preset("clips-small"))
 
 
 def test_the_small_template_is_a_preset_of_its_own() -> None:
