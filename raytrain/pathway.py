@@ -18,12 +18,11 @@ from pipelines.stage import view_name
 from pipelines.standardise import Standardiser
 from pipelines.views import Views
 from raytrain.collectives import GradientAverager, world_size
-from raytrain.config.cuts import ClipSettings, PatchesConfig
-from raytrain.config.objectives import PredictionSettings
 from raytrain.config.run import PathwayConfig, TrainingConfig
-from raytrain.encoders import Encoder, build_encoder
+from raytrain.encoders import build_encoder
 from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
+from raytrain.fits import check_rows, check_size, empty_sample
 from raytrain.objectives import build_objective
 from raytrain.optim import build_optimizer, check_same
 
@@ -75,11 +74,11 @@ class Pathway:
             canvas_px=canvas_px,
             standardiser=self.standardiser,
         ).to(device)
-        empty = self._views(_empty_sample(config, canvas_px, sensor).to(device), None)
+        empty = self._views(empty_sample(config, canvas_px, sensor).to(device), None)
         words = (seed, name)
         encoder = build_encoder(config.encoder, in_channels=empty.shape[3], seed_words=words)
-        _check_size(name, config, encoder, size_px=empty.shape[-1])
-        _check_rows(name, config, len(empty))
+        check_size(name, config, encoder, size_px=empty.shape[-1])
+        check_rows(name, config, len(empty))
         self.num_cells = encoder.num_cells(empty)
         objective = build_objective(
             config.objective,
@@ -419,43 +418,3 @@ class Pathway:
 def _cells(representation: Tensor) -> Tensor:
     """Return [R, B, Q, C] as [B, R * Q, C], row by row."""
     return representation.transpose(0, 1).flatten(1, 2)
-
-
-def _empty_sample(config: PathwayConfig, canvas_px: int, sensor: tuple[int, int]) -> Tensor | Events:
-    """Return one sample as the pathway reads it, black or without events."""
-    if config.modality == "events":
-        none = torch.zeros(0, dtype=torch.int32)
-        width, height = sensor
-        offsets = torch.zeros(2, dtype=torch.int64)
-        return Events(
-            x=none, y=none, t=none.long(), p=none.byte(), offsets=offsets, width=width, height=height
-        )
-    frames = (config.cut.num_frames,) if isinstance(config.cut, ClipSettings) else ()
-    return torch.zeros(1, *frames, 3, canvas_px, canvas_px, dtype=torch.uint8)
-
-
-def _check_rows(name: str, config: PathwayConfig, num_rows: int) -> None:
-    """Raise ConfigError where a sequence that only the data tell is too short to predict along."""
-    if not isinstance(config.objective, PredictionSettings):
-        return
-    needed = config.objective.num_steps + config.objective.skip + 1
-    if num_rows < needed:
-        raise ConfigError(
-            f"pathways.{name}: {num_rows} rows to predict along, but objective.num_steps "
-            f"{config.objective.num_steps} with skip {config.objective.skip} needs {needed}; lower "
-            "num_steps, or take smaller strides or more bins"
-        )
-
-
-def _check_size(name: str, config: PathwayConfig, encoder: Encoder, *, size_px: int) -> None:
-    if size_px < encoder.smallest_px:
-        setting = ".cut.size_px" if isinstance(config.cut, PatchesConfig) else ": data.canvas_px or crop_px"
-        raise ConfigError(
-            f"pathways.{name}{setting} is {size_px}; encoder {config.encoder.name} reduces its input "
-            f"down to one pixel and needs at least {encoder.smallest_px}"
-        )
-    if isinstance(config.cut, ClipSettings) and config.cut.num_frames < encoder.smallest_frames:
-        raise ConfigError(
-            f"pathways.{name}.cut.num_frames is {config.cut.num_frames}; encoder {config.encoder.name} needs "
-            f"at least {encoder.smallest_frames}"
-        )

@@ -41,6 +41,7 @@ SHARED_ROOMS = (
     "pipelines/operators/base.py",
     "raytrain/pathway.py",
     "raytrain/finite.py",
+    "raytrain/fits.py",
     "raytrain/optim.py",
     "raytrain/collectives.py",
     "raytrain/layers",

@@ -1,0 +1,52 @@
+"""Whether cut, encoder and objective of a pathway fit the samples, which only their shape tells."""
+
+import torch
+from torch import Tensor
+
+from pipelines.events import Events
+from raytrain.config.cuts import ClipSettings, PatchesConfig
+from raytrain.config.objectives import PredictionSettings
+from raytrain.config.run import PathwayConfig
+from raytrain.encoders import Encoder
+from raytrain.errors import ConfigError
+
+
+def empty_sample(config: PathwayConfig, canvas_px: int, sensor: tuple[int, int]) -> Tensor | Events:
+    """Return one sample as the pathway reads it, black or without events."""
+    if config.modality == "events":
+        none = torch.zeros(0, dtype=torch.int32)
+        width, height = sensor
+        offsets = torch.zeros(2, dtype=torch.int64)
+        return Events(
+            x=none, y=none, t=none.long(), p=none.byte(), offsets=offsets, width=width, height=height
+        )
+    frames = (config.cut.num_frames,) if isinstance(config.cut, ClipSettings) else ()
+    return torch.zeros(1, *frames, 3, canvas_px, canvas_px, dtype=torch.uint8)
+
+
+def check_rows(name: str, config: PathwayConfig, num_rows: int) -> None:
+    """Raise ConfigError where a sequence that only the data tell is too short to predict along."""
+    if not isinstance(config.objective, PredictionSettings):
+        return
+    needed = config.objective.num_steps + config.objective.skip + 1
+    if num_rows < needed:
+        raise ConfigError(
+            f"pathways.{name}: {num_rows} rows to predict along, but objective.num_steps "
+            f"{config.objective.num_steps} with skip {config.objective.skip} needs {needed}; lower "
+            "num_steps, or take smaller strides or more bins"
+        )
+
+
+def check_size(name: str, config: PathwayConfig, encoder: Encoder, *, size_px: int) -> None:
+    """Raise ConfigError where a patch, frame or clip is too small for the encoder."""
+    if size_px < encoder.smallest_px:
+        setting = ".cut.size_px" if isinstance(config.cut, PatchesConfig) else ": data.canvas_px or crop_px"
+        raise ConfigError(
+            f"pathways.{name}{setting} is {size_px}; encoder {config.encoder.name} reduces its input "
+            f"down to one pixel and needs at least {encoder.smallest_px}"
+        )
+    if isinstance(config.cut, ClipSettings) and config.cut.num_frames < encoder.smallest_frames:
+        raise ConfigError(
+            f"pathways.{name}.cut.num_frames is {config.cut.num_frames}; encoder {config.encoder.name} needs "
+            f"at least {encoder.smallest_frames}"
+        )
