@@ -62,6 +62,31 @@ def test_a_pathway_trains_alike_alone_and_beside_others(four: api.Run, tmp_path:
         assert weights(train(tmp_path / name, name))[name] == weights(four)[name]
 
 
+@pytest.mark.parametrize(
+    "objective", [{"name": "clapp_video", "num_steps": 1}, {"name": "supervised", "pool": "flat"}]
+)
+def test_volumes_train_layer_by_layer_and_end_to_end(tmp_path: Path, objective: dict[str, Any]) -> None:
+    values = clip_values(tmp_path, ("identity",), probe={"batch_size": 4})
+    cut = {"name": "volume", "num_frames": 18, "rate_hz": 8.0}
+    encoder = {"name": "movnet", "width": 0.03125}
+    values["pathways"] = {
+        "volume": {"operator": "lbp", "cut": cut, "encoder": encoder, "objective": objective}
+    }
+    run = api.train(from_mapping(values))
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines[-1]["losses"]) == (5 if objective["name"] == "clapp_video" else 1)
+    assert {entry["pathway"] for entry in run.summary["layers"]} == {"volume"}
+    assert "motion" not in run.summary
+
+
+def test_too_short_a_volume_is_said(tmp_path: Path) -> None:
+    values = clip_values(tmp_path, ("identity",))
+    pathway = {"cut": {"name": "volume", "num_frames": 8}, "encoder": "movnet", "objective": "supervised"}
+    values["pathways"] = {"volume": pathway}
+    with pytest.raises(ConfigError, match=r"cut\.num_frames is 8; encoder movnet needs at least 9"):
+        api.train(from_mapping(values))
+
+
 def test_epochs_of_a_pathways_own(four: api.Run, tmp_path: Path) -> None:
     """One goes on where the others have ended; those are what they are without it."""
     values = clip_values(tmp_path, ("identity", "movnet"))
