@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pipelines.chunk import Chunk
 from pipelines.decode.clip import clip_shape, copy_clip, motion_of
-from pipelines.decode.event_columns import join_events
-from pipelines.events import Events
+from pipelines.events import Events, join_events
 from pipelines.order import BatchPlan, Cursor
 
 EVENTS = "events"

@@ -1,10 +1,17 @@
 """Event recordings: flat columns of all samples, and where each begins; no padding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from pipelines.chunk import Chunk
+from pipelines.decode.event_columns import RAGGED, column_of
+
+_TYPES = {"x": torch.int32, "y": torch.int32, "t": torch.int64, "p": torch.uint8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +84,19 @@ class Events:
             return torch.zeros_like(self.counts)
         stamps = self.t[places.clamp(0, self.num_events - 1)]
         return torch.where(self.counts > 0, stamps, 0)
+
+
+def join_events(parts: Sequence[tuple[Chunk, int]], *, pin: bool = False) -> Events:
+    """Return the recordings of samples, each named by chunk and place, in memory of their own."""
+    counts = [len(column_of(chunk, "t")[sample]) for chunk, sample in parts]
+    offsets = torch.from_numpy(np.cumsum([0, *counts]))
+    columns: dict[str, torch.Tensor] = {}
+    for name in RAGGED:
+        joined = torch.empty(int(offsets[-1]), dtype=_TYPES[name], pin_memory=pin)
+        target, start = joined.numpy(), 0
+        for (chunk, sample), count in zip(parts, counts, strict=True):
+            target[start : start + count] = column_of(chunk, name)[sample]
+            start += count
+        columns[name] = joined
+    width, height = (int(value) for value in parts[0][0].columns["sensor"][parts[0][1]])
+    return Events(**columns, offsets=offsets, width=width, height=height)

@@ -11,8 +11,7 @@ from pipelines.batch import EVENTS
 from pipelines.chunk import Chunk
 from pipelines.clips import ClipPlanner, request_name
 from pipelines.decode.clip import read_clips
-from pipelines.decode.event_columns import join_events
-from pipelines.events import Events
+from pipelines.events import Events, join_events
 from raytrain.config.cuts import ClipSettings
 from raytrain.config.run import PathwayConfig, RunConfig
 

@@ -199,8 +199,9 @@ class StreamSource:
         chunks, offsets = self._cached_places(rows)
         for number in np.unique(chunks):
             chunk = cached(int(number))
-            for place in np.flatnonzero(chunks == number) if chunk is not None else ():
-                assert chunk is not None
+            if chunk is None:
+                continue
+            for place in np.flatnonzero(chunks == number):
                 offset = offsets[place]
                 samples[place] = Sample({"images": chunk.images[offset]}, valid=bool(chunk.valid[offset]))
         return samples

@@ -79,11 +79,7 @@ class Operated(nn.Module):
 
 
 class Views(nn.Module):
-    """All that stands before an encoder.
-
-    Args:
-        standardiser: None only where `maps` alone is used.
-    """
+    """All that stands before an encoder."""
 
     def __init__(
         self,

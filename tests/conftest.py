@@ -62,3 +62,20 @@ def small_values(**changes: Any) -> dict[str, Any]:
         "pathways": {"identity": pathway, "lbp": {**pathway, "operator": "lbp"}},
     }
     return run_values(**(base | changes))
+
+
+class StopAfter:
+    """A signal that comes before step `count` + 1."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __enter__(self) -> "StopAfter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.manifest import Manifest, table_from_columns
+from pipelines.manifest import Manifest
 from pipelines.quarantine import BadSample
 from pipelines.randomness import hash_words
+from pipelines.sources.generated import generated_table, numbered
 from pipelines.sources.scenes import (
     FACTORS,
     KINDS,
@@ -32,7 +33,6 @@ from pipelines.sources.scenes import (
     make_scene,
     render,
 )
-from pipelines.sources.splits import cut_splits
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError
 
@@ -115,27 +115,15 @@ def read_clips(config: DataConfig) -> Manifest:
             number,
             "avi" if number // len(KINDS) % 2 else "mp4",
         )
-        for split, count in (("train", settings.num_train), ("test", settings.num_test))
-        for number in range(count)
+        for split, number in numbered(settings)
     ]
-    uris = [str(name) for name in names]
-    keys = [uri.removeprefix(SCHEME) for uri in uris]
-    labels = np.array([KINDS.index(name.kind) for name in names], np.int64)
-    draws = draw_factors([name.scene_name for name in names])
-    splits = cut_splits(
-        [name.split for name in names],
-        groups=keys,
-        labels=labels,
-        seed=config.split_seed,
-        select_fraction=config.select_fraction,
-    )
-    table = table_from_columns(
-        key=keys,
-        uri=uris,
-        label=labels,
-        split=splits,
-        group=keys,
-        factors={name: draws[:, column].astype(np.float32) for column, name in enumerate(FACTORS)},
+    table = generated_table(
+        config,
+        [str(name) for name in names],
+        scheme=SCHEME,
+        splits=[name.split for name in names],
+        labels=np.array([KINDS.index(name.kind) for name in names], np.int64),
+        factors=dict(zip(FACTORS, draw_factors([name.scene_name for name in names]).T, strict=False)),
     )
     return Manifest(table=table, root=SCHEME, classes=KINDS, modality="clip")
 

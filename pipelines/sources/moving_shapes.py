@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode.events import Recording
-from pipelines.manifest import Manifest, table_from_columns
+from pipelines.manifest import Manifest
 from pipelines.quarantine import BadSample
 from pipelines.randomness import generator, hash_keys, hash_words, uniforms
+from pipelines.sources.generated import generated_table, numbered
 from pipelines.sources.sensor import Sensor, make_sensor, see
 from pipelines.sources.shapes import SHAPES
-from pipelines.sources.splits import cut_splits
 from raytrain.config.data import DataConfig
 
 Float32s = NDArray[np.float32]
@@ -89,28 +89,16 @@ def read_moving_shapes(config: DataConfig) -> Manifest:
     settings = config.moving_shapes
     names = [
         RecordingName(settings.seed, settings.size_px, settings.duration_ms, split, number)
-        for split, count in (("train", settings.num_train), ("test", settings.num_test))
-        for number in range(count)
+        for split, number in numbered(settings)
     ]
-    uris = [str(name) for name in names]
-    keys = [uri.removeprefix(SCHEME) for uri in uris]
-    labels = np.array([MOTIONS.index(name.motion) for name in names], np.int64)
-    splits = cut_splits(
-        [name.split for name in names],
-        groups=keys,
-        labels=labels,
-        seed=config.split_seed,
-        select_fraction=config.select_fraction,
-    )
-    draws = _draw([name.scene for name in names])
-    table = table_from_columns(
-        key=keys,
-        uri=uris,
-        label=labels,
-        split=splits,
-        group=keys,
-        factors={name: draws[:, column].astype(np.float32) for column, name in enumerate(FACTORS)},
-        num_events=[-1] * len(keys),
+    table = generated_table(
+        config,
+        [str(name) for name in names],
+        scheme=SCHEME,
+        splits=[name.split for name in names],
+        labels=np.array([MOTIONS.index(name.motion) for name in names], np.int64),
+        factors=dict(zip(FACTORS, _draw([name.scene for name in names]).T, strict=False)),
+        num_events=[-1] * len(names),
     )
     return Manifest(
         table=table,

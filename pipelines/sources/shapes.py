@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.manifest import Manifest, table_from_columns
+from pipelines.manifest import Manifest
 from pipelines.quarantine import BadSample
 from pipelines.randomness import hash_keys, hash_words, uniforms
-from pipelines.sources.splits import cut_splits
+from pipelines.sources.generated import generated_table, numbered
 from raytrain.config.data import DataConfig
 
 Float32s = NDArray[np.float32]
@@ -101,23 +101,16 @@ _OUTLINES = tuple(SHAPES.values())
 def read_shapes(config: DataConfig) -> Manifest:
     """Return the manifest of the generated data set; classes are balanced."""
     shapes = config.shapes
-    uris = [
-        f"{SCHEME}{shapes.seed}/{shapes.size_px}/{split}/{number}"
-        for split, count in (("train", shapes.num_train), ("test", shapes.num_test))
-        for number in range(count)
-    ]
-    keys = [uri.removeprefix(SCHEME) for uri in uris]
-    labels = np.array([int(uri.rpartition("/")[2]) % len(SHAPES) for uri in uris], np.int64)
-    splits = cut_splits(
-        ["train"] * shapes.num_train + ["test"] * shapes.num_test,
-        groups=keys,
-        labels=labels,
-        seed=config.split_seed,
-        select_fraction=config.select_fraction,
+    samples = numbered(shapes)
+    uris = [f"{SCHEME}{shapes.seed}/{shapes.size_px}/{split}/{number}" for split, number in samples]
+    table = generated_table(
+        config,
+        uris,
+        scheme=SCHEME,
+        splits=[split for split, _ in samples],
+        labels=np.array([number % len(SHAPES) for _, number in samples], np.int64),
+        factors=dict(zip(FACTORS, _draw(uris).T, strict=False)),
     )
-    draws = _draw(uris)
-    factors = {name: draws[:, column].astype(np.float32) for column, name in enumerate(FACTORS)}
-    table = table_from_columns(key=keys, uri=uris, label=labels, split=splits, group=keys, factors=factors)
     return Manifest(table=table, root=SCHEME, classes=tuple(SHAPES))
 
 

@@ -5,7 +5,7 @@ three times: as trained; the same heads shown one random frame of each clip, rep
 motion; and with the initial weights. All see the same clips.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ ROUNDS = 4
 """clips drawn of each test sample"""
 MAX_SAMPLES = 1000
 """of the test split, evenly spread"""
-DRAWS = "motion test"
 
 Integers = NDArray[np.int64]
 
@@ -53,7 +52,7 @@ def measure_motion(
     """
     rows = _test_rows(manifest)
     return [
-        _measure(config, manifest, rows, name, build(name, device), folder_of(name))
+        _measure(config, manifest, rows, name, build(name, device), build(name, device), folder_of(name))
         for name, pathway in config.pathways.items()
         if isinstance(pathway.cut, MotionConfig) and len(rows)
     ]
@@ -67,19 +66,24 @@ def _test_rows(manifest: Manifest) -> Integers:
 
 
 def _measure(
-    config: RunConfig, manifest: Manifest, rows: Integers, name: str, pathway: Pathway, folder: Path
+    config: RunConfig,
+    manifest: Manifest,
+    rows: Integers,
+    name: str,
+    trained: Pathway,
+    initial: Pathway,
+    folder: Path,
 ) -> dict[str, Any]:
     checkpoint = load_latest(folder)
     if checkpoint is None:
         raise ConfigError(f"{folder}: no whole checkpoint of pathway {name}; train it first")
+    trained.load_state_tensors(checkpoint.tensors)
     cut = config.pathways[name].cut
     assert isinstance(cut, MotionConfig)
-    moving = _Clips(config, manifest, rows, cut)
-    still = _Clips(config, manifest, rows, replace(cut, still=True))
-    initial = _answers(pathway, moving)
-    pathway.load_state_tensors(checkpoint.tensors)
-    answers = {"": _answers(pathway, moving), "one_frame": _answers(pathway, still), "control": initial}
-    truth, groups = moving.truth, np.tile(manifest.group_ids[rows], ROUNDS)
+    truth, (told, control) = _ask([trained, initial], _clips(config, manifest, rows, cut))
+    _, (one_frame,) = _ask([trained], _clips(config, manifest, rows, replace(cut, still=True)))
+    answers = {"": told, "one_frame": one_frame, "control": control}
+    groups = np.tile(manifest.group_ids[rows], ROUNDS)
     right = {
         f"{side}{'_' if side else ''}{head}": answer[:, column] == truth[:, column]
         for side, answer in answers.items()
@@ -105,42 +109,38 @@ def _measure(
     }
 
 
-class _Clips:
-    """The test clips, drawn ROUNDS times each: pixels u8[n, T, 3, H, W] in pieces, and what they show."""
-
-    def __init__(self, config: RunConfig, manifest: Manifest, rows: Integers, cut: MotionConfig) -> None:
-        self._size = config.probe.batch_size
-        self._request = request_name(cut)
-        # Draws of their own: the key of a draw has the seed in it, and training counts its epochs from 0.
-        planner = ClipPlanner(requests={self._request: cut}, seed=config.seed)
-        self._source = StreamSource(
-            manifest=manifest,
-            rows=rows,
-            data=config.data,
-            seed=config.seed,
-            plan=ChunkPlan(num_samples=len(rows), chunk_samples=2),
-            clips=planner,
-        )
-        self._rows = rows
-        self.truth: Integers = np.zeros((0, 2), np.int64)
-
-    def __iter__(self) -> Any:
-        motions: list[tuple[int, int]] = []
-        for draw in range(1, ROUNDS + 1):
-            for piece in row_chunks(self._rows, self._size):
-                chunk = self._source.decode_rows(piece, epoch=-draw)
-                motions += [motion_of(chunk, place, self._request) or (-1, -1) for place in range(len(chunk))]
-                yield torch.from_numpy(read_clips(chunk, self._request))
-        self.truth = np.array(motions, np.int64)
+def _clips(
+    config: RunConfig, manifest: Manifest, rows: Integers, cut: MotionConfig
+) -> Iterator[tuple[torch.Tensor, Integers]]:
+    """Yield the test clips in pieces, ROUNDS draws of each: u8[n, T, 3, H, W], kind and speed i64[n, 2]."""
+    request = request_name(cut)
+    source = StreamSource(
+        manifest=manifest,
+        rows=rows,
+        data=config.data,
+        seed=config.seed,
+        plan=ChunkPlan(num_samples=len(rows), chunk_samples=2),
+        clips=ClipPlanner(requests={request: cut}, seed=config.seed),
+    )
+    for draw in range(1, ROUNDS + 1):
+        for piece in row_chunks(rows, config.probe.batch_size):
+            chunk = source.decode_rows(piece, epoch=-draw)  # training counts its epochs from 0
+            motions = [motion_of(chunk, place, request) or (-1, -1) for place in range(len(chunk))]
+            yield torch.from_numpy(read_clips(chunk, request)), np.array(motions, np.int64)
 
 
 @torch.no_grad()
-def _answers(pathway: Pathway, clips: _Clips) -> Integers:
-    """Return the kind and the speed that the heads tell of each clip, i64[n, 2]."""
-    objective = pathway.objective
-    assert isinstance(objective, Motion)
-    parts = []
-    for pixels in clips:
-        kinds, speeds = objective.predict(pathway.representation_of(pixels))
-        parts.append(torch.stack([kinds.argmax(1), speeds.argmax(1)], dim=1).cpu().numpy())
-    return np.asarray(np.concatenate(parts), np.int64)
+def _ask(
+    pathways: Sequence[Pathway], clips: Iterator[tuple[torch.Tensor, Integers]]
+) -> tuple[Integers, list[Integers]]:
+    """Return the truth and what each pathway's heads tell, kind and speed of each clip, i64[n, 2] each."""
+    truths: list[Integers] = []
+    told: list[list[Integers]] = [[] for _ in pathways]
+    for pixels, truth in clips:
+        truths.append(truth)
+        for pathway, answers in zip(pathways, told, strict=True):
+            objective = pathway.objective
+            assert isinstance(objective, Motion)
+            heads = objective.predict(pathway.representation_of(pixels))
+            answers.append(torch.stack([logits.argmax(1) for logits in heads], dim=1).cpu().numpy())
+    return np.concatenate(truths), [np.concatenate(answers) for answers in told]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pipelines.chunk import Chunk
 from pipelines.clips import motion_words
 from pipelines.decode.clip import motion_of
-from pipelines.decode.event_columns import join_events, recording_at
+from pipelines.decode.event_columns import recording_at
 from pipelines.decode.events import count_picture
+from pipelines.events import join_events
 from pipelines.manifest import Manifest
 from pipelines.operators import build_operator
 from pipelines.operators.events import build_event_operator

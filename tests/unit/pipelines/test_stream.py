@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -261,3 +263,11 @@ def test_counts_name_stream_and_chunk(images: Path) -> None:
     source = replace(source_of(images), name="left", on_decoded=counts.append)
     source.chunk(3)
     assert counts == [DecodeCount("left", 3, NUM - 3 * LENGTH, [])]
+
+
+def test_decode_tasks_load_neither_torch_nor_ray() -> None:
+    """They run in many small processes: torch alone would cost each of them seconds and 200 MB."""
+    decode = "pipelines.decode.read_clip, pipelines.decode.read_events, pipelines.decode.child_main"
+    code = f"import sys, pipelines.stream, {decode}; print({{'torch', 'ray'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

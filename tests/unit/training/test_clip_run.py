@@ -13,6 +13,7 @@ from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, Interrupted
 from raytrain.training import run as run_module
 from tests.clip_runs import PATHWAYS, clip_values
+from tests.conftest import StopAfter
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,21 +104,8 @@ def test_epochs_of_a_pathways_own(four: api.Run, tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_bitwise(
     four: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class StopAfterTwo:
-        left = 2
-
-        def __enter__(self) -> "StopAfterTwo":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-        def __call__(self) -> bool:
-            self.left -= 1
-            return self.left < 0
-
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "StopSignal", StopAfterTwo)
+        patch.setattr(run_module, "StopSignal", lambda: StopAfter(2))
         with pytest.raises(Interrupted):
             train(tmp_path)
     assert weights(train(tmp_path)) == weights(four)

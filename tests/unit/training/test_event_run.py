@@ -9,6 +9,7 @@ from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, Interrupted
 from raytrain.training import run as run_module
+from tests.conftest import StopAfter
 
 VGG6 = {"name": "vgg6", "width": 0.0078125, "batch_norm": True}
 CLAPP = {"name": "clapp", "num_steps": 1, "skip": 0}
@@ -86,21 +87,8 @@ def test_a_pathway_trains_alike_alone_and_beside_others(three: api.Run, tmp_path
 def test_a_stopped_run_goes_on_bitwise(
     three: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class StopAfterTwo:
-        left = 2
-
-        def __enter__(self) -> "StopAfterTwo":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-        def __call__(self) -> bool:
-            self.left -= 1
-            return self.left < 0
-
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "StopSignal", StopAfterTwo)
+        patch.setattr(run_module, "StopSignal", lambda: StopAfter(2))
         with pytest.raises(Interrupted):
             train(tmp_path)
     assert weights(train(tmp_path)) == weights(three)

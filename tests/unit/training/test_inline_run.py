@@ -14,7 +14,7 @@ from raytrain.config import from_mapping, load_toml
 from raytrain.errors import ConfigError, DataError, DivergedError, Interrupted, StorageError
 from raytrain.pathway import Pathway
 from raytrain.training.loop import PathwayLoop
-from tests.conftest import small_values
+from tests.conftest import StopAfter, small_values
 
 STEPS_PER_EPOCH, STEPS = 3, 9
 
@@ -40,23 +40,6 @@ def logged(folder: Path) -> list[tuple[str, int, int, str, float]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
     return train(tmp_path_factory.mktemp("undisturbed"))
-
-
-class StopAfter:
-    """A signal that comes before step `count` + 1."""
-
-    def __init__(self, count: int) -> None:
-        self.left = count
-
-    def __enter__(self) -> "StopAfter":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_every_step_of_every_pathway_is_logged_once(undisturbed: api.Run) -> None:

@@ -2,8 +2,9 @@ import numpy as np
 import torch
 
 from pipelines.chunk import Chunk, Ragged, from_table, to_table
-from pipelines.decode.event_columns import RAGGED, blank_columns, event_columns, join_events, recording_at
+from pipelines.decode.event_columns import RAGGED, blank_columns, event_columns, recording_at
 from pipelines.decode.events import Recording
+from pipelines.events import join_events
 from pipelines.randomness import hash_keys
 
 SIZES = (5, 0, 3, 7)
