@@ -75,6 +75,7 @@ def _config(folder: Path, num_pathways: int, device: str) -> RunConfig:
             | {"checkpoint_every": 10**6},
             "pathways": {name: {"operator": name, "encoder": encoder} for name in PATHWAYS[:num_pathways]},
             "probe": {"enabled": False},
+            "cache": {"enabled": False},  # the second round would load what the first one trained
         }
     )
 
@@ -142,7 +143,7 @@ def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     pathway = setup.pathway(name, choose_device(config))
     plan = setup.plan(name)
     reader = BatchReader(plan, setup.source("main").chunk)
-    batches = [reader.read(Cursor(0, step)) for step in range(plan.steps_per_epoch)]
+    batches = [reader.read(Cursor(0, step)) for step in range(plan.num_steps(0))]
     _tell("ready")
     sys.stdin.readline()
     times: dict[int, float] = {}
