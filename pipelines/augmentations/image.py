@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipelines.operators.base import check_images
 from pipelines.randomness import UInt64s, uniforms
-from raytrain.config.run import AugmentationConfig
+from raytrain.config.pathway import AugmentationConfig
 from raytrain.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.augmentations import ImageAugmentation, ImageDraws
 from pipelines.randomness import hash_keys
-from raytrain.config.run import AugmentationConfig
+from raytrain.config.pathway import AugmentationConfig
 from raytrain.errors import ConfigError
 
 CANVAS_PX = 20
