@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raytrain.config.cuts import BinsConfig, ClipSettings, CutConfig, PatchesConfig
-from raytrain.config.operators import AnyOperatorConfig, num_bins
+from raytrain.config.cuts import BinsConfig, ClipSettings, CutConfig, PatchesConfig, SurfaceConfig
 
 EPSILON = 1e-5
 """added to a patch's deviation; far below one grey level in 0..1"""
@@ -75,12 +74,12 @@ class Volume(nn.Module):
 class Bins(nn.Module):
     """The bins of time of an event surface: f32[B, P * T, H, W] -> f32[T, B, 1, P, H, W].
 
-    The channels of a surface are polarity by polarity, bin by bin.
+    The channels of a surface are polarity by polarity, bin by bin; with `bins_first` the other way round.
     """
 
-    def __init__(self, num_bins: int) -> None:
+    def __init__(self, num_bins: int, *, bins_first: bool = False) -> None:
         super().__init__()
-        self.num_bins = num_bins
+        self.num_bins, self.bins_first = num_bins, bins_first
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the bins, contiguous and never a view of the maps.
@@ -92,17 +91,22 @@ class Bins(nn.Module):
                 f"Bins takes float maps [B, polarities x {self.num_bins}, H, W]; got "
                 f"{str(maps.dtype).removeprefix('torch.')}{list(maps.shape)}"
             )
-        bins = maps.view(len(maps), -1, self.num_bins, *maps.shape[2:])
-        return bins.permute(2, 0, 1, 3, 4).clone(memory_format=torch.contiguous_format)[:, :, None]
+        if self.bins_first:
+            bins = maps.view(len(maps), self.num_bins, -1, *maps.shape[2:]).transpose(0, 1)
+        else:
+            bins = maps.view(len(maps), -1, self.num_bins, *maps.shape[2:]).permute(2, 0, 1, 3, 4)
+        return bins.clone(memory_format=torch.contiguous_format)[:, :, None]
 
 
 CUTS: dict[str, Any] = {"patches": Patches, "frames": Frames, "volume": Volume, "motion": Volume}
 
 
-def build_cut(config: CutConfig, operator: AnyOperatorConfig) -> nn.Module:
-    """Return the cut that the settings name, behind an operator."""
+def build_cut(config: CutConfig, *, num_bins: int = 1, bins_first: bool = False) -> nn.Module:
+    """Return the cut that the settings name, of maps with `num_bins` bins of time."""
     if isinstance(config, BinsConfig):
-        return Bins(num_bins(operator))
+        return Bins(num_bins, bins_first=bins_first)
+    if isinstance(config, SurfaceConfig):
+        return Bins(1)
     cut: nn.Module = CUTS[config.name](config)
     return cut
 

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.chunk import Chunk
 from pipelines.decode.event_columns import RAGGED, column_of
+from pipelines.decode.events import Recording, count_picture
 
 _TYPES = {"x": torch.int32, "y": torch.int32, "t": torch.int64, "p": torch.uint8}
 
@@ -100,3 +103,11 @@ def join_events(parts: Sequence[tuple[Chunk, int]], *, pin: bool = False) -> Eve
         columns[name] = joined
     width, height = (int(value) for value in parts[0][0].columns["sensor"][parts[0][1]])
     return Events(**columns, offsets=offsets, width=width, height=height)
+
+
+def event_pictures(events: Events) -> NDArray[np.uint8]:
+    """Return recordings as images u8[B, 3, H, W]: brighter events red, darker ones blue."""
+    columns = {name: getattr(events, name).cpu().numpy() for name in RAGGED}
+    whole = Recording(**columns, width=events.width, height=events.height)
+    ends = events.offsets.tolist()
+    return np.stack([count_picture(whole.part(first, last)) for first, last in pairwise(ends)])

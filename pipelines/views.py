@@ -4,21 +4,22 @@ A clip's frames go through augmentation and operator one by one, all frames of a
 """
 
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.augmentations.image import ImageAugmentation, ImageDraws
+from pipelines.augmentations import Draws, EventAugmentation, EventDraws, ImageAugmentation, ImageDraws
 from pipelines.cuts import build_cut
 from pipelines.events import Events
 from pipelines.operators import build_operator
 from pipelines.operators.events import build_event_operator
 from pipelines.randomness import UInt64s
 from pipelines.standardise import Standardiser
-from raytrain.config.cuts import CutConfig
-from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig
-from raytrain.config.run import AugmentationConfig
+from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig, EventsConfig
+from raytrain.config.pathway import AugmentationConfig, PathwayConfig
+from raytrain.config.stems import MatrixLstmConfig, NoStemConfig
 
 MAX_MAPS_BYTES = 64 << 20  # of an operator's output at a time, beside the whole: its work space is several
 
@@ -26,7 +27,7 @@ MAX_MAPS_BYTES = 64 << 20  # of an operator's output at a time, beside the whole
 class Operated(nn.Module):
     """Augmentation, then operator: u8[B, 3, H, W] -> f32[B, C, h, w], or with a T behind both B.
 
-    Of events the operator alone: B recordings -> f32[B, C, h, w].
+    Of events: B recordings -> f32[B, C, h, w].
     """
 
     def __init__(
@@ -34,22 +35,30 @@ class Operated(nn.Module):
     ) -> None:
         super().__init__()
         self.operator: nn.Module
-        self.augmentation: ImageAugmentation | None = None
+        self.augmentation: ImageAugmentation | EventAugmentation
         if isinstance(operator, EventOperatorConfig):
-            self.operator = build_event_operator(operator)
+            self.augmentation = EventAugmentation(augmentation)
+            plain = isinstance(operator, EventsConfig)
+            self.operator = nn.Identity() if plain else build_event_operator(operator)
         else:
             self.augmentation = ImageAugmentation(augmentation, canvas_px=canvas_px)
             self.operator = build_operator(operator)
 
-    def draw(self, key_hashes: UInt64s, *, seed: int, epoch: int) -> ImageDraws | None:
-        """Return each sample's draws: a function of seed, epoch and sample alone; None for events."""
-        if self.augmentation is None:
-            return None
+    def draw(self, key_hashes: UInt64s, *, seed: int, epoch: int) -> Draws:
+        """Return each sample's draws: a function of seed, epoch and sample alone."""
         return self.augmentation.draw(key_hashes, seed=seed, epoch=epoch)
 
-    def augmented(self, pixels: Tensor, draws: ImageDraws | None) -> Tensor:
-        """Return the augmented bytes; without draws the centre, never mirrored."""
-        assert self.augmentation is not None, "events are not augmented"
+    @overload
+    def augmented(self, pixels: Tensor, draws: Draws | None) -> Tensor: ...
+    @overload
+    def augmented(self, pixels: Events, draws: Draws | None) -> Events: ...
+    def augmented(self, pixels: Tensor | Events, draws: Draws | None) -> Tensor | Events:
+        """Return the augmented bytes or events; without draws the centre, never moved or mirrored."""
+        if isinstance(pixels, Events):
+            assert draws is None or isinstance(draws, EventDraws)
+            moved: Events = self.augmentation(pixels, draws)
+            return moved
+        assert draws is None or isinstance(draws, ImageDraws)
         if pixels.ndim == 4:
             views: Tensor = self.augmentation(pixels, draws)
             return views
@@ -59,10 +68,10 @@ class Operated(nn.Module):
         return flat.view(num_clips, num_frames, *flat.shape[1:])
 
     @torch.no_grad()
-    def forward(self, pixels: Tensor | Events, draws: ImageDraws | None) -> Tensor:
-        """Return the operator's maps of the augmented pixels, or of events."""
+    def forward(self, pixels: Tensor | Events, draws: Draws | None) -> Tensor:
+        """Return the operator's maps of the augmented pixels or events."""
         if isinstance(pixels, Events):
-            surfaces: Tensor = self.operator(pixels)
+            surfaces: Tensor = self.operator(self.augmented(pixels, draws))
             return surfaces
         views = self.augmented(pixels, draws)
         if views.ndim == 4:
@@ -79,25 +88,28 @@ class Operated(nn.Module):
 
 
 class Views(nn.Module):
-    """All that stands before an encoder."""
+    """All that is fixed before an encoder; a stem's events are only augmented, and cut behind the stem."""
 
-    def __init__(
-        self,
-        *,
-        augmentation: AugmentationConfig,
-        operator: AnyOperatorConfig,
-        cut: CutConfig,
-        canvas_px: int,
-        standardiser: Standardiser,
-    ) -> None:
+    def __init__(self, config: PathwayConfig, *, canvas_px: int, standardiser: Standardiser) -> None:
         super().__init__()
-        self.operated = Operated(augmentation, operator, canvas_px=canvas_px)
+        self.operated = Operated(config.augmentation, config.operator, canvas_px=canvas_px)
         self.standardiser = standardiser
-        self.cut = build_cut(cut, operator)
+        self.cut = build_cut(
+            config.cut,
+            num_bins=config.num_bins,
+            bins_first=isinstance(config.stem, MatrixLstmConfig),
+        )
+        self._stemmed = not isinstance(config.stem, NoStemConfig)
 
     @torch.no_grad()
-    def forward(self, pixels: Tensor | Events, draws: ImageDraws | None) -> Tensor:
-        """Return what the encoder sees, f32[R, B, Q, ...]: rows, images and columns of its samples."""
+    def forward(self, pixels: Tensor | Events, draws: Draws | None) -> Tensor | Events:
+        """Return what the encoder sees, f32[R, B, Q, ...]: rows, images and columns of its samples.
+
+        Of a pathway with a stem the augmented events, which the stem is to read.
+        """
+        if self._stemmed:
+            assert isinstance(pixels, Events), "refused by the settings"
+            return self.operated.augmented(pixels, draws)
         return self.of_maps(self.operated(pixels, draws))
 
     @torch.no_grad()

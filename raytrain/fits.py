@@ -6,7 +6,7 @@ from torch import Tensor
 from pipelines.events import Events
 from raytrain.config.cuts import ClipSettings, PatchesConfig
 from raytrain.config.objectives import PredictionSettings
-from raytrain.config.run import PathwayConfig
+from raytrain.config.pathway import PathwayConfig
 from raytrain.encoders import Encoder
 from raytrain.errors import ConfigError
 
@@ -40,7 +40,8 @@ def check_rows(name: str, config: PathwayConfig, num_rows: int) -> None:
 def check_size(name: str, config: PathwayConfig, encoder: Encoder, *, size_px: int) -> None:
     """Raise ConfigError where a patch, frame or clip is too small for the encoder."""
     if size_px < encoder.smallest_px:
-        setting = ".cut.size_px" if isinstance(config.cut, PatchesConfig) else ": data.canvas_px or crop_px"
+        setting = ": data.canvas_px or crop_px" if config.modality != "events" else ": the side of its maps"
+        setting = ".cut.size_px" if isinstance(config.cut, PatchesConfig) else setting
         raise ConfigError(
             f"pathways.{name}{setting} is {size_px}; encoder {config.encoder.name} reduces its input "
             f"down to one pixel and needs at least {encoder.smallest_px}"

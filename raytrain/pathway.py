@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pipelines.batch import Batch, ImageBatch
@@ -17,17 +17,18 @@ from pipelines.randomness import generator
 from pipelines.stage import view_name
 from pipelines.standardise import Standardiser
 from pipelines.views import Views
-from raytrain.collectives import GradientAverager, world_size
-from raytrain.config.run import PathwayConfig, TrainingConfig
+from raytrain.collectives import world_size
+from raytrain.config.pathway import PathwayConfig
+from raytrain.config.run import TrainingConfig
+from raytrain.config.stems import NoStemConfig
 from raytrain.encoders import build_encoder
 from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
 from raytrain.fits import check_rows, check_size, empty_sample
+from raytrain.gradients import Gradients, StepInputs, Watch
 from raytrain.objectives import build_objective
 from raytrain.optim import build_optimizer, check_same
-
-Watch = Callable[[int, Tensor, dict[str, Tensor]], None]
-"""is shown a layer's number, its representation f[R, B, Q, C], and its objective's figures of the scores"""
+from raytrain.stems import Stem, build_stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +68,17 @@ class Pathway:
     ) -> None:
         self.name, self.config, self.seed, self.device, self.training = name, config, seed, device, training
         self.standardiser = standardiser.to(device)
-        self._views = Views(
-            augmentation=config.augmentation,
-            operator=config.operator,
-            cut=config.cut,
-            canvas_px=canvas_px,
-            standardiser=self.standardiser,
-        ).to(device)
-        empty = self._views(empty_sample(config, canvas_px, sensor).to(device), None)
+        self._views = Views(config, canvas_px=canvas_px, standardiser=self.standardiser).to(device)
         words = (seed, name)
+        stem: Stem | None = None
+        if not isinstance(config.stem, NoStemConfig):
+            stem = build_stem(config.stem, seed_words=words).to(device)
+        with torch.no_grad():
+            sample = empty_sample(config, canvas_px, sensor).to(device)
+            empty = self._cut(self._views(sample, None), stem)
         encoder = build_encoder(config.encoder, in_channels=empty.shape[3], seed_words=words)
-        check_size(name, config, encoder, size_px=empty.shape[-1])
+        encoder.stem = stem
+        check_size(name, config, encoder, size_px=min(empty.shape[-2:]))
         check_rows(name, config, len(empty))
         self.num_cells = encoder.num_cells(empty)
         objective = build_objective(
@@ -100,7 +101,7 @@ class Pathway:
         }
         self.optimizer = build_optimizer(config.optimizer, self._parameters.items())
         self.loss_names: tuple[str, ...] = tuple(f"layer{index + 1}" for index in objective.layers)
-        self._averager = GradientAverager()
+        self._gradients = Gradients(self.encoder, self.objective, autocast=self._autocast)
         self._guard = FiniteGuard(name, losses=self.loss_names, parameters=tuple(self._parameters))
         self._defers_check = device.type == "cuda" and self.optimizer.can_skip_on_device
 
@@ -109,11 +110,11 @@ class Pathway:
         """Number of trained values in encoder and objective."""
         return sum(parameter.numel() for parameter in self._parameters.values())
 
-    def views(self, batch: Batch, *, train: bool) -> Tensor:
+    def views(self, batch: Batch, *, train: bool) -> Tensor | Events:
         """Return what the encoder sees, f32[R, B, Q, ...]: rows, images and columns of its samples.
 
-        Patches [C, p, p] or frames [C, h, w] in rows, or volumes [C, T, h, w] in one. Augmented by the
-        batch's own draws when `train`, else cropped in the centre.
+        Patches [C, p, p] or frames [C, h, w] in rows, or volumes [C, T, h, w] in one; events where it has a
+        stem. Augmented by the batch's own draws when `train`, else cropped in the centre.
         """
         if train and isinstance(batch, ImageBatch) and view_name(self.config) in batch.operated:
             operated = batch.operated[view_name(self.config)]
@@ -121,12 +122,12 @@ class Pathway:
         draws = None
         if train:
             draws = self._views.operated.draw(batch.key_hashes, seed=self.seed, epoch=batch.epoch)
-        seen: Tensor = self._views(batch.pixels.to(self.device, non_blocking=True), draws)
+        seen: Tensor | Events = self._views(batch.pixels.to(self.device, non_blocking=True), draws)
         return seen
 
-    def views_of(self, pixels: Tensor | Events) -> Tensor:
+    def views_of(self, pixels: Tensor | Events) -> Tensor | Events:
         """Return what the encoder sees of u8[B, 3, H, W], clips u8[B, T, 3, H, W] (centred) or events."""
-        seen: Tensor = self._views(pixels.to(self.device), None)
+        seen: Tensor | Events = self._views(pixels.to(self.device), None)
         return seen
 
     def step(
@@ -142,13 +143,12 @@ class Pathway:
         """
         batch = batch.to(self.device)
         self.encoder.train()
-        if self.objective.feedback:
-            self._feedback_gradients(batch, rank=rank, stop=stop, watch=watch)
-        elif self.objective.local:
-            self._local_gradients(batch, rank=rank, stop=stop, watch=watch)
-        else:
-            self._end_to_end_gradients(batch, rank=rank, stop=stop, watch=watch)
-        scalars = self._averager.wait()
+        maps, grid = self._encoder_input(self.views(batch, train=True))
+        rng = generator("negatives", self.seed, self.name, batch.epoch, batch.step, rank)
+        draws = self.objective.draw(rng, num_images=grid[1], num_rows=grid[0], num_columns=grid[2])
+        step = StepInputs(maps=maps, grid=grid, draws=draws, labels=batch.targets, stop=stop, watch=watch)
+        del maps
+        scalars = self._gradients.make(step)
         losses = scalars[: len(self.loss_names)]
         self._update(losses, batch)
         return StepResult(losses=losses, stop=scalars[-1] > 0 if world_size() > 1 else stop)
@@ -169,16 +169,16 @@ class Pathway:
     @torch.no_grad()
     def representation_of(self, pixels: Tensor | Events) -> Tensor:
         """Return the last layer's representation of what `views_of` takes, [R, B, Q, C]."""
-        return self._represent(self.views_of(pixels), None)
+        return self._represent(self.views_of(pixels))
 
     @torch.no_grad()
-    def represent_views(self, patches: Tensor, *, dtype: torch.dtype = torch.float16) -> Tensor:
-        """Return the last layer's representation of `views_of` some images: [B, num_cells, channels]."""
-        return _cells(self._represent(patches, None)).to(dtype)
+    def represent_views(self, views: Tensor | Events, *, dtype: torch.dtype = torch.float16) -> Tensor:
+        """Return the last layer's representation of `views_of` some samples: [B, num_cells, channels]."""
+        return _cells(self._represent(views)).to(dtype)
 
     @torch.no_grad()
     def represent_layers(
-        self, patches: Tensor, *, dtype: torch.dtype = torch.float16
+        self, views: Tensor | Events, *, dtype: torch.dtype = torch.float16
     ) -> tuple[Tensor, Tensor]:
         """Return `represent_views`, and all layers averaged over the cells, [B, 1, channels], of one pass.
 
@@ -186,10 +186,10 @@ class Pathway:
         """
         means: list[Tensor] = []
 
-        def keep(_: int, representation_map: Tensor) -> None:
-            means.append(self.encoder.representation(representation_map, patches.shape[:3]).mean((0, 2)))
+        def keep(representation: Tensor) -> None:
+            means.append(representation.mean((0, 2)))
 
-        last = _cells(self._represent(patches, keep))
+        last = _cells(self._represent(views, keep))
         return last.to(dtype), torch.cat(means, dim=1)[:, None].to(dtype)
 
     @property
@@ -201,11 +201,18 @@ class Pathway:
             for index, (stop, channels) in enumerate(zip(stops, self.encoder.channels, strict=True))
         ]
 
-    def _represent(self, patches: Tensor, watch: Callable[[int, Tensor], None] | None) -> Tensor:
+    def _represent(self, views: Tensor | Events, watch: Callable[[Tensor], None] | None = None) -> Tensor:
+        """Return the last layer's representation [R, B, Q, C]; `watch` is shown that of every layer."""
         self.encoder.eval()
+
+        def show(_: int, representation_map: Tensor) -> None:
+            if watch is not None:
+                watch(self.encoder.representation(representation_map, grid))
+
         with self._autocast(), self._uncompiled():
-            representation_map = self.encoder(self._encoder_input(patches), watch)
-        representation: Tensor = self.encoder.representation(representation_map, patches.shape[:3])
+            maps, grid = self._encoder_input(views)
+            representation_map = self.encoder(maps, show)
+        representation: Tensor = self.encoder.representation(representation_map, grid)
         return representation
 
     @property
@@ -242,7 +249,7 @@ class Pathway:
         for norm in norms:
             norm.momentum = None
         with self._autocast(), self._uncompiled():
-            self.encoder(self._encoder_input(self.views_of(pixels)))
+            self.encoder(self._encoder_input(self.views_of(pixels))[0])
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -283,8 +290,21 @@ class Pathway:
             digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _encoder_input(self, patches: Tensor) -> Tensor:
-        return patches.flatten(0, 2).contiguous(memory_format=self._layout)
+    def cut_views(self, views: Tensor | Events) -> Tensor:
+        """Return `views` as f32[R, B, Q, ...]: with a stem its maps of the events, cut."""
+        return self._cut(views, self.encoder.stem)
+
+    def _cut(self, views: Tensor | Events, stem: nn.Module | None) -> Tensor:
+        if isinstance(views, Tensor):
+            return views
+        assert stem is not None, "refused by the settings"
+        cut: Tensor = self._views.cut(stem(views))
+        return cut
+
+    def _encoder_input(self, views: Tensor | Events) -> tuple[Tensor, torch.Size]:
+        """Return what the first layer reads, f32[N, C, ...], and the grid (R, B, Q), N = R * B * Q."""
+        cut = self.cut_views(views)
+        return cut.flatten(0, 2).contiguous(memory_format=self._layout), cut.shape[:3]
 
     def _autocast(self) -> torch.autocast:
         enabled = self.training.precision == "bf16"
@@ -294,108 +314,6 @@ class Pathway:
     def _uncompiled(self) -> AbstractContextManager[Any]:
         """Keep compilation to the training step: all layers share one cache of a few compiled variants."""
         return torch.compiler.set_stance("force_eager") if self.training.compile else nullcontext()
-
-    def _inputs(self, batch: Batch, rank: int) -> tuple[Tensor, torch.Size, Any]:
-        """Return patches [N, C, p, p], the grid (R, B, Q), N = R * B * Q, and the objective's draws."""
-        patches = self.views(batch, train=True)
-        grid = patches.shape[:3]
-        rng = generator("negatives", self.seed, self.name, batch.epoch, batch.step, rank)
-        draws = self.objective.draw(rng, num_images=grid[1], num_rows=grid[0], num_columns=grid[2])
-        return self._encoder_input(patches), grid, draws
-
-    def _local_gradients(self, batch: Batch, *, rank: int, stop: bool, watch: Watch | None) -> None:
-        """Forward, loss, backward and free one layer at a time; the next layer gets the detached output."""
-        maps, grid, draws = self._inputs(batch, rank)
-        labels = batch.targets
-        for index in range(len(self.encoder.layers)):
-            loss, maps = self._layer_gradients(index, maps, grid, draws, labels, watch)
-            self._launch(index, loss, stop)
-
-    def _layer_gradients(
-        self,
-        index: int,
-        maps: Tensor,
-        grid: torch.Size,
-        draws: Any,
-        labels: Tensor,
-        watch: Watch | None,
-    ) -> tuple[Tensor, Tensor]:
-        with self._autocast():
-            representation_map, following = self.encoder.layers[index](maps)
-            representation = self.encoder.representation(representation_map, grid)
-            loss = self.objective.layer_loss(index, representation, draws, labels)
-        self._show(watch, index, representation, draws)
-        del representation_map, representation  # the graph holds what the backward pass still needs
-        following = following.detach()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), following
-
-    def _feedback_gradients(self, batch: Batch, *, rank: int, stop: bool, watch: Watch | None) -> None:
-        """As `_local_gradients`, but a layer goes backward once the layer above has seen the batch."""
-        maps, grid, draws = self._inputs(batch, rank)
-        labels, last = batch.targets, len(self.encoder.layers) - 1
-
-        def backward(index: int, representation: Tensor) -> None:
-            with self._autocast():
-                loss = self.objective.layer_loss(index, representation, draws, labels)
-            self._show(watch, index, representation, draws)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._launch(index, loss.detach(), stop)
-
-        representation = maps
-        for index, layer in enumerate(self.encoder.layers):
-            below = representation
-            with self._autocast():
-                representation_map, maps = layer(maps.detach())
-                representation = self.encoder.representation(representation_map, grid)
-                draws = self.objective.feedback_to_below(index, representation.detach(), draws)
-            if index > 0:
-                backward(index - 1, below)
-        backward(last, representation)
-
-    def _end_to_end_gradients(self, batch: Batch, *, rank: int, stop: bool, watch: Watch | None) -> None:
-        """One forward pass, one loss on the last layer, one backward pass."""
-        maps, grid, draws = self._inputs(batch, rank)
-        last = len(self.encoder.layers) - 1
-        with self._autocast():
-            representation_map = self.encoder(maps, self._watch_maps(watch, grid, draws))
-            representation = self.encoder.representation(representation_map, grid)
-            loss = self.objective.layer_loss(last, representation, draws, batch.targets)
-        del maps, representation_map, representation
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._launch(last, loss.detach(), stop)
-
-    def _watch_maps(
-        self, watch: Watch | None, grid: torch.Size, draws: Any
-    ) -> Callable[[int, Tensor], None] | None:
-        if watch is None:
-            return None
-
-        def show(index: int, representation_map: Tensor) -> None:
-            representation = self.encoder.representation(representation_map.detach(), grid)
-            self._show(watch, index, representation, draws)
-
-        return show
-
-    @torch.no_grad()
-    def _show(self, watch: Watch | None, index: int, representation: Tensor, draws: Any) -> None:
-        if watch is None:
-            return
-        seen, figures = representation.detach(), {}
-        if index in self.objective.layers:
-            with self._autocast():  # the scores as the loss takes them
-                figures = self.objective.observe(index, seen, draws)
-        watch(index, seen, figures)
-
-    def _launch(self, index: int, loss: Tensor, stop: bool) -> None:
-        """Start averaging over the ranks: a loss, the gradients it made and, with the last, the stop."""
-        layers = self.encoder.layers
-        trained = [layers[index]] if self.objective.local else list(layers)
-        parameters = [parameter for layer in trained for parameter in layer.parameters()]
-        scalars = loss.reshape(1)
-        if world_size() > 1 and index == len(layers) - 1:
-            scalars = torch.cat([scalars, scalars.new_full((1,), float(stop))])
-        self._averager.launch(parameters + self.objective.layer_parameters(index), scalars=scalars)
 
     def _update(self, losses: Tensor, batch: Batch) -> None:
         gradients = [parameter.grad for parameter in self._parameters.values()]

@@ -18,15 +18,9 @@ from raytrain.config.objectives import (
     SupervisedConfig,
 )
 from raytrain.config.operators import DtcwtConfig, IdentityConfig, LbpConfig, OperatorConfig, RgConfig
-from raytrain.config.probe import ClassifierProbeConfig
-from raytrain.config.run import (
-    AugmentationConfig,
-    OptimizerConfig,
-    PathwayConfig,
-    ProbeConfig,
-    RunConfig,
-    TrainingConfig,
-)
+from raytrain.config.pathway import AugmentationConfig, OptimizerConfig, PathwayConfig
+from raytrain.config.probe import ClassifierProbeConfig, ProbeConfig
+from raytrain.config.run import RunConfig, TrainingConfig
 
 __all__ = [
     "AugmentationConfig",

@@ -91,4 +91,13 @@ class BinsConfig:
     name: Literal["bins"] = "bins"
 
 
-CutConfig = PatchesConfig | FramesConfig | VolumeConfig | MotionConfig | BinsConfig
+@dataclass(frozen=True, kw_only=True)
+class SurfaceConfig:
+    """The whole event surface as one map, all bins of time as channels: no sequence to predict along."""
+
+    modality: ClassVar[Modality] = "events"
+
+    name: Literal["surface"] = "surface"
+
+
+CutConfig = PatchesConfig | FramesConfig | VolumeConfig | MotionConfig | BinsConfig | SurfaceConfig

@@ -98,4 +98,11 @@ class Resnet34Config(ResnetSettings):
     name: Literal["resnet34"] = "resnet34"
 
 
-EncoderConfig = Vgg6Config | MovnetConfig | Resnet18Config | Resnet34Config
+@dataclass(frozen=True, kw_only=True)
+class NoEncoderConfig:
+    """No network of its own: the stem's maps are the representation."""
+
+    name: Literal["none"] = "none"
+
+
+EncoderConfig = Vgg6Config | MovnetConfig | Resnet18Config | Resnet34Config | NoEncoderConfig

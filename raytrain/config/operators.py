@@ -169,13 +169,26 @@ class BinaryFramesConfig:
             raise ConfigError(f"operator.num_bits is {self.num_bits}; it must lie in 1..24")
 
 
-def num_bins(operator: object) -> int:
-    """Return how many bins of time an event operator makes; 1 where it makes none."""
-    return int(getattr(operator, "num_bins", getattr(operator, "num_frames", 1)))
+@dataclass(frozen=True, kw_only=True)
+class EventsConfig:
+    """The recording itself: what a stem reads."""
+
+    name: Literal["events"] = "events"
+
+
+UNCHANGED = ("identity", "events")
+"""operators that leave the sample as it is"""
+
+
+def num_bins(maker: object) -> int:
+    """Return how many bins of time an event operator or stem makes; 1 where it makes none."""
+    names = ("num_bins", "num_frames", "bins")
+    return next((int(getattr(maker, name)) for name in names if hasattr(maker, name)), 1)
 
 
 EventOperatorConfig = (
-    CountConfig
+    EventsConfig
+    | CountConfig
     | LastTimestampConfig
     | TimeSurfaceConfig
     | HatsConfig

@@ -1,6 +1,7 @@
-"""Settings of the probes' protocols."""
+"""Settings of the probes: what is measured, and the protocols."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from raytrain.config.checks import at_least, positive, share
 from raytrain.errors import ConfigError, did_you_mean
@@ -46,3 +47,36 @@ def protocol_names(text: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ConfigError(f"probe.protocols is {text!r}; it names a protocol twice")
     return tuple(sorted(names, key=lambda name: name != "ridge"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """What is measured on the frozen representation."""
+
+    enabled: bool = True
+    features: Literal["flat", "pooled"] = "flat"
+    """flat: every cell's channels; pooled: their mean over the cells"""
+    protocols: str = "ridge"
+    """classifiers joined by commas: ridge, logistic, knn, classifier; a supervised pathway's own is added"""
+    layers: bool = True
+    """measure every layer of each pathway too: its channels averaged over the cells, by ridge"""
+    subsets: bool = False
+    """measure every subset of the pathways too, by ridge"""
+    classifier: ClassifierProbeConfig = field(default_factory=ClassifierProbeConfig)
+    batch_size: int = 64
+    num_bootstrap: int = 2000
+    """resamples of the test groups for the 95 % intervals"""
+    max_features_gib: float = 20.0
+    shortcut: bool = True
+    """how far the light of a patch alone solves the task, an operator: seconds, without labels"""
+
+    def __post_init__(self) -> None:
+        at_least("probe.batch_size", self.batch_size, 1)
+        at_least("probe.num_bootstrap", self.num_bootstrap, 100)
+        protocol_names(self.protocols)
+        positive("probe.max_features_gib", self.max_features_gib)
+
+    @property
+    def protocol_names(self) -> tuple[str, ...]:
+        """The names in `protocols`, ridge first."""
+        return protocol_names(self.protocols)

@@ -8,6 +8,13 @@ from raytrain.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoStemConfig:
+    """The encoder reads the operator's maps."""
+
+    name: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MatrixLstmConfig:
     """Matrix-LSTM: one LSTM shared by all receptive fields, fed their events in order of arrival."""
 
@@ -79,6 +86,7 @@ class EstConfig:
 class PhasedLstmConfig:
     """Phased LSTM over the sequence of events of a whole recording: a baseline that knows no map."""
 
+    name: Literal["phased_lstm"] = "phased_lstm"
     channels: int = 64
     """hidden units"""
     embedding: int = 32
@@ -103,4 +111,5 @@ class PhasedLstmConfig:
         at_least("stem.leak", self.leak, 0)
 
 
-StemConfig = MatrixLstmConfig | EstConfig
+TrainedStemConfig = MatrixLstmConfig | EstConfig | PhasedLstmConfig
+StemConfig = NoStemConfig | TrainedStemConfig

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from raytrain.config.encoders import EncoderConfig
 from raytrain.encoders.base import Encoder, EncoderLayer, Layer, mean_over_pixels
 from raytrain.encoders.movnet import VolumeEncoder, build_movnet
+from raytrain.encoders.none import build_none
 from raytrain.encoders.resnet import build_resnet, load_pretrained
 from raytrain.encoders.vgg6 import build_vgg6
 from raytrain.layers import keyed_initial_values
@@ -14,6 +15,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "movnet": build_movnet,
     "resnet18": build_resnet,
     "resnet34": build_resnet,
+    "none": build_none,
 }
 
 

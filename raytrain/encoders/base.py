@@ -64,6 +64,9 @@ class Layer(EncoderLayer):
 class Encoder(nn.Module):
     """A trainable network that exposes its layers in order, bottom first."""
 
+    stem: nn.Module | None
+    """trainable front end that turns events into what the first layer reads, trained with that layer"""
+
     channels: tuple[int, ...]
     """channels of each layer's representation"""
     smallest_px: int
@@ -76,6 +79,7 @@ class Encoder(nn.Module):
     def __init__(self, layers: Sequence[EncoderLayer], *, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.stem = None
         self.channels = channels
         self.smallest_px = 1
         for layer in reversed(layers):
@@ -92,6 +96,11 @@ class Encoder(nn.Module):
             if watch is not None:
                 watch(index, representation_map)
         return representation_map
+
+    def layer_parameters(self, index: int) -> list[nn.Parameter]:
+        """Return what a loss on one layer alone trains: its parameters, the first layer's with the stem's."""
+        stem = [] if index or self.stem is None else list(self.stem.parameters())
+        return [*self.layers[index].parameters(), *stem]
 
     def representation(self, maps: Tensor, grid: Grid) -> Tensor:
         """Return a layer's representation f[R, B, Q, C], float32 or wider, of its map [R B Q, C, h, w]."""

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from raytrain.config.stems import StemConfig
+from raytrain.config.stems import TrainedStemConfig
 from raytrain.layers import keyed_initial_values
 from raytrain.stems.base import Stem
 from raytrain.stems.est import Est
 from raytrain.stems.matrix_lstm import MatrixLstm, SurfaceState
-from raytrain.stems.phased_lstm import PhasedLstm, build_phased_lstm
+from raytrain.stems.phased_lstm import PhasedLstm
 
-STEMS: dict[str, Callable[..., Stem]] = {"matrix_lstm": MatrixLstm, "est": Est}
+STEMS: dict[str, Callable[..., Stem]] = {"matrix_lstm": MatrixLstm, "est": Est, "phased_lstm": PhasedLstm}
 
 
-def build_stem(config: StemConfig, *, seed_words: tuple[int | str, ...]) -> Stem:
+def build_stem(config: TrainedStemConfig, *, seed_words: tuple[int | str, ...]) -> Stem:
     """Return the stem on the CPU; initial values depend on `seed_words`, e.g. (seed, pathway), alone."""
     with keyed_initial_values("stem", *seed_words):
         return STEMS[config.name](config)
@@ -25,6 +25,5 @@ __all__ = [
     "PhasedLstm",
     "Stem",
     "SurfaceState",
-    "build_phased_lstm",
     "build_stem",
 ]

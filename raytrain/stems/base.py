@@ -16,7 +16,3 @@ class Stem(nn.Module, ABC):
     @abstractmethod
     def forward(self, events: Events) -> Tensor:
         """Return the maps of a batch, f[B, C, H, W]; a recording's do not depend on what is beside it."""
-
-    def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """Return H and W of the maps of a sensor's events."""
-        return height, width

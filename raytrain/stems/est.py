@@ -1,10 +1,13 @@
 """EST, the event spike tensor: stamps over bins of time through a kernel that is learnt."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
 from pipelines.events import Events
 from raytrain.config.stems import EstConfig
+from raytrain.layers import keyed_initial_values
 from raytrain.stems.base import Stem
 
 FIT_STEPS = 1000
@@ -28,14 +31,8 @@ class Est(Stem):
         super().__init__()
         self.config = config
         self.channels = config.channels
-        self.kernel = nn.Sequential(
-            nn.Linear(1, config.units),
-            nn.LeakyReLU(0.1),
-            nn.Linear(config.units, config.units),
-            nn.LeakyReLU(0.1),
-            nn.Linear(config.units, 1),
-        )
-        _fit_trilinear(self.kernel, config.bins)
+        self.kernel = _network(config.units)
+        self.kernel.load_state_dict(_trilinear(config.bins, config.units))
 
     def forward(self, events: Events) -> Tensor:
         """Return the maps of a batch, f[B, 2 * bins, H, W]: darker events' bins, then brighter's."""
@@ -75,10 +72,26 @@ class Est(Stem):
         return torch.lerp(by_bin[below], by_bin[below + 1], (places - below)[:, None])
 
 
+def _network(units: int) -> nn.Sequential:
+    """Return g, one number to one number."""
+    return nn.Sequential(
+        nn.Linear(1, units),
+        nn.LeakyReLU(0.1),
+        nn.Linear(units, units),
+        nn.LeakyReLU(0.1),
+        nn.Linear(units, 1),
+    )
+
+
+@lru_cache(maxsize=8)
 @torch.enable_grad()
-def _fit_trilinear(kernel: nn.Sequential, bins: int) -> None:
-    """Fit the kernel to max(0, 1 - (bins - 1) |distance|): Adam on one fixed grid, no draws."""
-    work = kernel.double()
+def _trilinear(bins: int, units: int) -> dict[str, Tensor]:
+    """Return the weights that fit g to max(0, 1 - (bins - 1) |distance|): Adam on one fixed grid.
+
+    The same for every pathway and seed, so that it is fitted once a process, in two seconds.
+    """
+    with keyed_initial_values("est kernel"):
+        work = _network(units).double()
     distances = torch.linspace(-1, 1, 1001, dtype=torch.float64)[:, None]
     target = (1 - (bins - 1) * distances.abs()).clamp(min=0)
     optimiser = torch.optim.Adam(work.parameters(), lr=FIT_RATE)
@@ -89,5 +102,4 @@ def _fit_trilinear(kernel: nn.Sequential, bins: int) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    optimiser.zero_grad()
-    kernel.to(torch.get_default_dtype())
+    return work.to(torch.get_default_dtype()).state_dict()

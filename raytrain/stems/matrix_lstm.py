@@ -70,11 +70,6 @@ class MatrixLstm(Stem):
         w_ih, w_hh, b_ih, b_hh = self.lstm.parameters()
         return w_ih, w_hh, b_ih, b_hh
 
-    def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """Return H and W of the maps: the sensor's over the stride, rounded up."""
-        geometry = self._geometry(height, width)
-        return geometry.rows, geometry.columns
-
     def forward(self, events: Events, span: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Return the surfaces of a batch, f[B, bins * C, H, W], bins first.
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from pipelines.events import Events
 from raytrain.config.stems import PhasedLstmConfig
-from raytrain.layers import keyed_initial_values
+from raytrain.stems.base import Stem
 
 
-class PhasedLstm(nn.Module):
+class PhasedLstm(Stem):
     """An LSTM whose units listen in turns: each has a period, a shift, and a gate open for a share of it.
 
     Phase phi = ((t - s) mod tau) / tau; the gate rises to 1 and falls back over the open share of the period
@@ -32,7 +32,7 @@ class PhasedLstm(nn.Module):
         self.shift_us = nn.Parameter(torch.rand(config.channels) * periods.exp())
 
     def forward(self, events: Events) -> Tensor:
-        """Return the hidden state after each recording's last event, f[B, C]; without events 0."""
+        """Return the hidden state after each recording's last event, f[B, C, 1, 1]; without events 0."""
         taken, heard = _spread(events, self.config.max_events)
         kind = self.shift_us.dtype
         sizes = (max(1, events.width - 1), max(1, events.height - 1))
@@ -44,7 +44,7 @@ class PhasedLstm(nn.Module):
         for step, gate in zip(inputs, gates, strict=True):
             new_hidden, new_cell = self.cell(step, (hidden, cell))
             hidden, cell = torch.lerp(hidden, new_hidden, gate), torch.lerp(cell, new_cell, gate)
-        return hidden
+        return hidden[:, :, None, None]
 
     def _gates(self, stamps_us: Tensor) -> Tensor:
         """Return how far each unit's gate is open at stamps [T, B]: f[T, B, C] in 0 .. 1."""
@@ -53,12 +53,6 @@ class PhasedLstm(nn.Module):
         rising, falling = 2 * phase / share, 2 - 2 * phase / share
         closed = self.config.leak * phase if self.training else torch.zeros_like(phase)
         return torch.where(phase < share / 2, rising, torch.where(phase < share, falling, closed))
-
-
-def build_phased_lstm(config: PhasedLstmConfig, *, seed_words: tuple[int | str, ...]) -> PhasedLstm:
-    """Return the network on the CPU; initial values depend on `seed_words` alone."""
-    with keyed_initial_values("phased_lstm", *seed_words):
-        return PhasedLstm(config)
 
 
 def _spread(events: Events, max_events: int) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def test_a_still_control_is_no_representation_unless_it_is_alone() -> None:
     ("pathway", "message"),
     [
         ({**FRAMES, "encoder": "movnet"}, "encoder movnet takes cut volume or motion, not frames"),
-        ({"cut": "volume"}, "encoder vgg6 takes cut patches or frames or bins, not volume"),
+        ({"cut": "volume"}, "encoder vgg6 takes cut patches or frames or bins or surface, not volume"),
         ({**MOTION, "objective": "clapp"}, "cut motion and objective motion go together"),
         ({**FRAMES, "objective": "motion"}, "cut motion and objective motion go together"),
         ({"cut": "volume", "encoder": "movnet", "objective": "clapp"}, "use objective clapp_video"),

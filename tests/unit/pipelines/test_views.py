@@ -7,16 +7,21 @@ from pipelines.cuts import build_cut
 from pipelines.randomness import hash_keys
 from pipelines.standardise import Standardiser
 from pipelines.views import Operated, Views
-from raytrain.config.cuts import BinsConfig, FramesConfig, MotionConfig, PatchesConfig, VolumeConfig
+from raytrain.config.cuts import (
+    BinsConfig,
+    FramesConfig,
+    MotionConfig,
+    PatchesConfig,
+    SurfaceConfig,
+    VolumeConfig,
+)
 from raytrain.config.operators import (
-    CountConfig,
     DtcwtConfig,
     IdentityConfig,
     LbpConfig,
     RgConfig,
-    VoxelGridConfig,
 )
-from raytrain.config.run import AugmentationConfig
+from raytrain.config.pathway import AugmentationConfig, PathwayConfig
 
 KEYS = hash_keys(["a", "b", "c"])
 CLIPS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 4, 3, 24, 24), dtype=np.uint8))
@@ -42,14 +47,7 @@ def test_pieces_change_no_value(monkeypatch) -> None:
 
 def seen(cut, clips=CLIPS) -> torch.Tensor:
     standardiser = Standardiser(mean=[0.5] * 3, deviation=[0.5] * 3)
-    views = Views(
-        augmentation=AugmentationConfig(),
-        operator=IdentityConfig(),
-        cut=cut,
-        canvas_px=24,
-        standardiser=standardiser,
-    )
-    return views(clips, None)
+    return Views(PathwayConfig(cut=cut), canvas_px=24, standardiser=standardiser)(clips, None)
 
 
 def test_frames_stand_in_rows() -> None:
@@ -77,15 +75,21 @@ def test_another_number_of_frames_is_refused(name) -> None:
     with pytest.raises(
         ValueError, match=r"takes float maps \[B, 5, C, H, W\] \(cut.num_frames\); got float32"
     ):
-        build_cut(config, IdentityConfig())(torch.zeros(2, 4, 3, 8, 8))
+        build_cut(config)(torch.zeros(2, 4, 3, 8, 8))
 
 
 def test_bins_of_a_surface_stand_in_rows() -> None:
     maps = torch.arange(2 * 6 * 4 * 5).float().view(2, 6, 4, 5)  # two polarities, three bins
-    found = build_cut(BinsConfig(), CountConfig(num_bins=3))(maps)
+    found = build_cut(BinsConfig(), num_bins=3)(maps)
     assert found.shape == (3, 2, 1, 2, 4, 5)
     for step in range(3):
         assert torch.equal(found[step, :, 0, 0], maps[:, step])
         assert torch.equal(found[step, :, 0, 1], maps[:, 3 + step])
+    by_bin = build_cut(BinsConfig(), num_bins=3, bins_first=True)(maps)
+    assert by_bin.shape == found.shape
+    for step in range(3):
+        assert torch.equal(by_bin[step, :, 0], maps[:, 2 * step : 2 * step + 2])
+    whole = build_cut(SurfaceConfig())(maps)
+    assert torch.equal(whole, maps[None, :, None])
     with pytest.raises(ValueError, match=r"Bins takes float maps \[B, polarities x 3, H, W\]; got float32"):
-        build_cut(BinsConfig(), VoxelGridConfig(num_bins=3))(maps[:, :4])
+        build_cut(BinsConfig(), num_bins=3)(maps[:, :4])

@@ -5,13 +5,13 @@ import torch
 
 from raytrain.config.stems import PhasedLstmConfig
 from raytrain.errors import ConfigError
-from raytrain.stems import build_phased_lstm
+from raytrain.stems import build_stem
 
 SMALL = {"channels": 5, "embedding": 4, "max_events": 16}
 
 
 def make(**values):
-    return build_phased_lstm(PhasedLstmConfig(**{**SMALL, **values}), seed_words=(0, "phased")).double()
+    return build_stem(PhasedLstmConfig(**{**SMALL, **values}), seed_words=(0, "phased")).double()
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def test_formulas(drawn, training):
     events = drawn(0, [12])
     network = make(open_share=0.4).train(training)
     expected = plain(network, events, range(12), leak=1e-3 if training else 0.0)
-    torch.testing.assert_close(network(events)[0], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(network(events)[0, :, 0, 0], expected, rtol=0, atol=1e-12)
     assert (network(events).abs() > 1e-6).any()
 
 
@@ -56,7 +56,7 @@ def test_takes_events_evenly_and_the_last(drawn):
     events = drawn(4, [40])
     network = make(open_share=0.4, max_events=8).eval()
     expected = plain(network, events, range(4, 40, 5), leak=0.0)
-    torch.testing.assert_close(network(events)[0], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(network(events)[0, :, 0, 0], expected, rtol=0, atol=1e-12)
 
 
 def test_alone_as_in_a_batch(drawn, part_of):
@@ -64,7 +64,7 @@ def test_alone_as_in_a_batch(drawn, part_of):
     events = drawn(9, counts)
     network = make(open_share=0.5)
     together = network(events)
-    assert together.shape == (4, 5)
+    assert together.shape == (4, 5, 1, 1)
     assert (together[1] == 0).all()
     for index, count in enumerate(counts):
         ranges = [(0, count) if other == index else (0, 0) for other in range(4)]
@@ -78,7 +78,7 @@ def test_every_weight_learns_and_odd_recordings_stay_finite(drawn):
     network(drawn(1, [30, 30], lasting_us=500_000)).square().sum().backward()
     assert all(values.grad.isfinite().all() and (values.grad != 0).any() for values in network.parameters())
     assert network(drawn(1, [0, 1, 9], lasting_us=1)).isfinite().all()
-    assert network(drawn(1, [0])).shape == (1, 5)
+    assert network(drawn(1, [0])).shape == (1, 5, 1, 1)
 
 
 def test_periods_are_drawn_between_the_bounds():

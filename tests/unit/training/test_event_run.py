@@ -10,49 +10,7 @@ from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, Interrupted
 from raytrain.training import run as run_module
 from tests.conftest import StopAfter
-
-VGG6 = {"name": "vgg6", "width": 0.0078125, "batch_norm": True}
-CLAPP = {"name": "clapp", "num_steps": 1, "skip": 0}
-PATHWAYS: dict[str, dict[str, Any]] = {
-    "count": {"operator": "count", "encoder": VGG6, "objective": CLAPP},
-    "voxels": {
-        "operator": {"name": "voxel_grid", "num_bins": 3},
-        "cut": "bins",
-        "encoder": VGG6,
-        "objective": {**CLAPP, "name": "hinge_cpc"},
-    },
-    "frames": {
-        "operator": {"name": "binary_frames", "num_frames": 2},
-        "cut": "bins",
-        "encoder": VGG6,
-        "objective": "supervised",
-    },
-}
-
-
-def event_values(out: Path, names: tuple[str, ...] = tuple(PATHWAYS), **more: Any) -> dict[str, Any]:
-    return {
-        "out": str(out),
-        "report": False,
-        "cache": {"enabled": False},
-        "data": {
-            "source": "moving_shapes",
-            "select_fraction": 0.0,
-            "chunk_mib": 0.5,
-            "moving_shapes": {"num_train": 16, "num_test": 16, "size_px": 32, "duration_ms": 40},
-        },
-        "training": {
-            "executor": "inline",
-            "epochs": 2,
-            "batch_size": 8,
-            "log_every": 1,
-            "checkpoint_every": 1,
-            "device": "cpu",
-        },
-        "probe": {"enabled": False},
-        "pathways": {name: PATHWAYS[name] for name in names},
-        **more,
-    }
+from tests.event_runs import PATHWAYS, event_values
 
 
 def train(out: Path, *names: str, **more: Any) -> api.Run:

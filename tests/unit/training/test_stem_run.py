@@ -1,0 +1,114 @@
+"""Whole runs with a trained front end, and which loss trains it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.sources import open_manifest
+from raytrain import api
+from raytrain.config import RunConfig, from_mapping
+from raytrain.errors import Interrupted
+from raytrain.training import run as run_module
+from raytrain.training.estimate import first_batch
+from raytrain.training.setup import RunSetup, estimate_standardisers
+from tests.conftest import StopAfter
+from tests.event_runs import STEMS, event_values
+
+CPU = torch.device("cpu")
+
+
+def train(out: Path, **more: object) -> api.Run:
+    return api.train(from_mapping(event_values(out, tuple(STEMS), **more)))
+
+
+def weights(run: api.Run) -> dict[str, str]:
+    return {pathway["name"]: pathway["weights_sha256"] for pathway in run.summary["pathways"]}
+
+
+@pytest.fixture(scope="module")
+def stems(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
+    return train(tmp_path_factory.mktemp("stems") / "run", probe={"batch_size": 8}, report=True)
+
+
+def test_stems_train_and_are_measured(stems: api.Run) -> None:
+    entries = {"+".join(entry["pathways"]) for entry in stems.summary["probes"]}
+    assert entries == {*STEMS, "+".join(STEMS)}
+    assert {floor["name"] for floor in stems.summary["probes"][0]["floors"]} == {"pixels"}
+    assert {pathway["stem"] for pathway in stems.summary["pathways"]} == set(STEMS)
+    assert "Not shown" not in (stems.folder / "report.html").read_text()
+
+
+def test_a_stopped_run_goes_on_bitwise(
+    stems: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "StopSignal", lambda: StopAfter(2))
+        with pytest.raises(Interrupted):
+            train(tmp_path)
+    assert weights(train(tmp_path)) == weights(stems)
+
+
+def setup_of(config: RunConfig) -> RunSetup:
+    manifest = open_manifest(config.data)
+    return RunSetup.build(config, manifest, Path(config.run_folder), estimate_standardisers(config, manifest))
+
+
+def test_a_local_objective_trains_the_stem_by_the_first_layers_loss_alone(tmp_path: Path) -> None:
+    setup = setup_of(from_mapping(event_values(tmp_path, ("matrix_lstm",))))
+    batch = first_batch(setup, "matrix_lstm")
+    pathway, twin = (setup.pathway("matrix_lstm", CPU) for _ in range(2))
+    stem = pathway.encoder.stem
+    assert stem is not None
+    trained = dict(stem.named_parameters())
+    found: dict[str, torch.Tensor] = {}
+    for name, parameter in trained.items():
+        parameter.register_post_accumulate_grad_hook(
+            lambda p, name=name: found.__setitem__(name, p.grad.clone())
+        )
+    draws = []
+    plain = pathway.objective.draw
+    pathway.objective.draw = lambda *a, **k: draws.append(plain(*a, **k)) or draws[0]
+    pathway.step(batch)
+
+    twin.encoder.train()
+    views = twin.cut_views(twin.views(batch, train=True))
+    maps, _ = twin.encoder.layers[0](views.flatten(0, 2))
+    representation = twin.encoder.representation(maps, views.shape[:3])
+    twin.objective.layer_loss(0, representation, draws[0], batch.targets).backward()
+    assert found.keys() == trained.keys()
+    for name, parameter in twin.encoder.stem.named_parameters():
+        assert (parameter.grad != 0).any()
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_every_step_moves_every_weight_of_the_stem(name: str, tmp_path: Path) -> None:
+    setup = setup_of(from_mapping(event_values(tmp_path, (name,))))
+    pathway, batch = setup.pathway(name, CPU), first_batch(setup, name)
+    before = {key: value.clone() for key, value in pathway.state_tensors().items() if "stem" in key}
+    pathway.step(batch)
+    after = pathway.state_tensors()
+    still = [key for key, value in before.items() if torch.equal(value, after[key])]
+    assert not still, f"unmoved: {still}"
+
+
+def test_a_representation_does_not_depend_on_its_batch(tmp_path: Path) -> None:
+    for name in STEMS:
+        setup = setup_of(from_mapping(event_values(tmp_path, (name,))))
+        pathway, batch = setup.pathway(name, CPU), first_batch(setup, name)
+        events = batch.pixels
+        together = pathway.represent(events, dtype=torch.float32)
+        start, stop = events.offsets[2], events.offsets[3]
+        alone = type(events)(
+            x=events.x[start:stop],
+            y=events.y[start:stop],
+            t=events.t[start:stop],
+            p=events.p[start:stop],
+            offsets=torch.tensor([0, stop - start]),
+            width=events.width,
+            height=events.height,
+        )
+        torch.testing.assert_close(
+            pathway.represent(alone, dtype=torch.float32)[0], together[2], rtol=1e-4, atol=1e-5
+        )
