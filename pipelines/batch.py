@@ -137,7 +137,7 @@ class BatchReader:
 
     def read(self, cursor: Cursor, view: str = "") -> Batch:
         """Return the batch at a cursor; `view` names the stream-placed operator output that is wanted too."""
-        positions = self._plan.positions(cursor.step)
+        positions = self._plan.positions(cursor)
         numbers, offsets = self._plan.chunks.locate(cursor.epoch, positions)
         needed = [int(number) for number in np.unique(numbers)]
         self._open = {number: chunk for number, chunk in self._open.items() if number >= needed[0]}

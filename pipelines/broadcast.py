@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -47,14 +47,19 @@ class StreamRequest:
     cursors: dict[str, int]
     """the chunk at which each reader starts"""
     num_chunks: int
-    num_used: int
-    """positions of an epoch that are read; chunks that hold only others are not made"""
+    num_used: Sequence[int]
+    """positions that are read of each epoch; chunks that hold only others are not made"""
     window_chunks: int
     chunk_bytes: int
     """about the size of a chunk as it is handed out"""
     stage: StageSettings | None = None
     """operators placed in the stream"""
     stage_num_gpus: float = 0.0
+
+    def unused(self, chunk: int) -> bool:
+        """Return whether nobody reads a chunk."""
+        plan = self.source.plan
+        return plan.first_position(chunk) >= self.num_used[chunk // plan.chunks_per_epoch]
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class _Stream:
             request.window_chunks,
             request.num_chunks,
             data.lease_s,
-            unused=lambda chunk: request.source.plan.first_position(chunk) >= request.num_used,
+            unused=request.unused,
         )
         self.window.expect(FIRST_CONTACT_S)
         if known:

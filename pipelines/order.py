@@ -1,13 +1,14 @@
 """Which sample stands where: permutation, lanes, chunks and batches as pure functions of numbers.
 
-Position n of epoch e is perm(seed, e)[n]. Batch g is positions [g B, (g + 1) B). Position n lies in lane
-(n div 2) mod V; a chunk is L consecutive positions of one lane; chunks are numbered through all epochs, first
-by place, then by lane.
+Position n of epoch e is perm(seed, e)[n]. Batch g is positions [g B, (g + 1) B), or what `EventLimits` says.
+Position n lies in lane (n div 2) mod V; a chunk is L consecutive positions of one lane; chunks are numbered
+through all epochs, first by place, then by lane.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,14 +89,64 @@ class ChunkPlan:
         return (epoch * self.places + places) * self.num_lanes + lanes, offsets
 
 
+class BatchLimits(Protocol):
+    """Where the batches of each epoch begin and end, one behind the other from position 0 on."""
+
+    def num_steps(self, epoch: int) -> int:
+        """Return the batches of an epoch, at least 1."""
+
+    def num_used(self, epoch: int) -> int:
+        """Return the positions of an epoch that its batches hold; the rest, at its end, is left out."""
+
+    def steps_before(self, epoch: int) -> int:
+        """Return the batches of all epochs before one."""
+
+    def epoch_of(self, step: int) -> int:
+        """Return the epoch of a batch that is counted through all epochs."""
+
+    def span(self, epoch: int, step: int) -> tuple[int, int]:
+        """Return a batch's first position, and the one behind its last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleLimits:
+    """Batches of B samples each; the last N mod B positions of an epoch are left out."""
+
+    num_samples: int
+    batch_size: int
+
+    def num_steps(self, epoch: int) -> int:
+        """Return N div B."""
+        return self.num_samples // self.batch_size
+
+    def num_used(self, epoch: int) -> int:
+        """Return B (N div B)."""
+        return self.num_steps(epoch) * self.batch_size
+
+    def steps_before(self, epoch: int) -> int:
+        """Return the batches of all epochs before one."""
+        return epoch * self.num_steps(epoch)
+
+    def epoch_of(self, step: int) -> int:
+        """Return the epoch of a batch that is counted through all epochs."""
+        return step // self.num_steps(0)
+
+    def span(self, epoch: int, step: int) -> tuple[int, int]:
+        """Return g B and (g + 1) B."""
+        return step * self.batch_size, (step + 1) * self.batch_size
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
     """Which positions a rank reads at each step."""
 
     chunks: ChunkPlan
     batch_size: int
+    """B: samples of a batch over all ranks; the most of one where `limits` say more"""
     rank: int = 0
     num_workers: int = 1
+    limits: BatchLimits | None = None
+    """where batches end that are bounded by something else too"""
 
     def __post_init__(self) -> None:
         if self.batch_size > self.chunks.num_samples:
@@ -104,14 +155,28 @@ class BatchPlan:
                 f"of the pretrain split; use at most {self.chunks.num_samples}"
             )
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; the last N mod B positions are left out."""
-        return self.chunks.num_samples // self.batch_size
+    @cached_property
+    def _limits(self) -> BatchLimits:
+        if self.limits is not None:
+            return self.limits
+        return SampleLimits(num_samples=self.chunks.num_samples, batch_size=self.batch_size)
 
-    def positions(self, step: int) -> Int64s:
-        """Return this rank's positions of a step, ascending: i64[B / W]."""
-        batch = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+    def num_steps(self, epoch: int) -> int:
+        """Return the batches of an epoch."""
+        return self._limits.num_steps(epoch)
+
+    def steps_before(self, epoch: int) -> int:
+        """Return the batches of all epochs before one: of E epochs in all, for `epoch` E."""
+        return self._limits.steps_before(epoch)
+
+    def cursor_at(self, step: int) -> Cursor:
+        """Return the place of the batch that follows `step` batches of all epochs."""
+        epoch = self._limits.epoch_of(step)
+        return Cursor(epoch, step - self.steps_before(epoch))
+
+    def positions(self, cursor: Cursor) -> Int64s:
+        """Return this rank's positions of a batch, ascending: i64[B / W], or fewer where `limits` say so."""
+        batch = np.arange(*self._limits.span(cursor.epoch, cursor.step))
         if self.num_workers == 1:
             return batch
         own: Int64s = batch[(batch // 2 % self.chunks.num_lanes) % self.num_workers == self.rank]
@@ -121,21 +186,20 @@ class BatchPlan:
         """Yield, ascending, the chunks that this rank reads from a cursor to the end of the last epoch."""
         cursor, last = start, -1
         while cursor.epoch < num_epochs:
-            if cursor.step < self.steps_per_epoch:
-                for chunk in np.unique(self.chunks.locate(cursor.epoch, self.positions(cursor.step))[0]):
+            if cursor.step < self.num_steps(cursor.epoch):
+                for chunk in np.unique(self.chunks.locate(cursor.epoch, self.positions(cursor))[0]):
                     if chunk > last:
                         last = int(chunk)
                         yield last
             cursor = self.after(cursor)
 
-    @property
-    def num_used(self) -> int:
-        """Positions of an epoch that training reads; the rest is left out."""
-        return self.steps_per_epoch * self.batch_size
+    def num_used(self, epoch: int) -> int:
+        """Return the positions of an epoch that training reads; the rest, at its end, is left out."""
+        return self._limits.num_used(epoch)
 
     def after(self, cursor: Cursor) -> Cursor:
         """Return the cursor one batch later."""
-        if cursor.step + 1 >= self.steps_per_epoch:
+        if cursor.step + 1 >= self.num_steps(cursor.epoch):
             return Cursor(cursor.epoch + 1, 0)
         return Cursor(cursor.epoch, cursor.step + 1)
 

@@ -13,7 +13,8 @@ from pipelines.clips import ClipPlanner, request_name
 from pipelines.decode.clip import read_clips
 from pipelines.events import Events, join_events
 from raytrain.config.cuts import ClipSettings
-from raytrain.config.run import PathwayConfig, RunConfig
+from raytrain.config.pathway import PathwayConfig
+from raytrain.config.run import RunConfig
 
 
 def clip_requests(config: RunConfig, names: Collection[str]) -> dict[str, ClipSettings]:

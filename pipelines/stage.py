@@ -12,7 +12,7 @@ from pipelines.augmentations import ImageAugmentation
 from pipelines.chunk import Chunk, from_table, to_table
 from pipelines.operators import build_operator
 from pipelines.randomness import hash_words
-from raytrain.config.run import PathwayConfig
+from raytrain.config.pathway import PathwayConfig
 
 PIECE = 64  # samples operated on at a time: bounds memory, and changes no value
 

@@ -66,7 +66,7 @@ def _rate(setup: RunSetup, num_readers: int) -> float:
         source=source,
         cursors={f"reader/{number}": 0 for number in range(num_readers)},
         num_chunks=num_chunks,
-        num_used=setup.num_samples,
+        num_used=[setup.num_samples] * EPOCHS,
         window_chunks=8,
         chunk_bytes=source.plan.chunk_samples * setup.sample_bytes("main"),
     )

@@ -166,7 +166,7 @@ def _config(
         pathways[name]["trained"] = {
             "objective": dataclasses.asdict(settings.objective),
             "steps": step,
-            "epochs": step // setup.plan(name).steps_per_epoch,
+            "epochs": setup.plan(name).cursor_at(step).epoch,
             "batch_size": config.training.batch_size,
             "precision": config.training.precision,
         }

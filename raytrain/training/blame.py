@@ -17,7 +17,8 @@ def blame(
 ) -> tuple[list[int], str]:
     """Return (places in the batch, what is said of them) for the first tensor that is not finite.
 
-    `call`: the layer's `LayerCall`, None where it was not kept: then only what the tensor itself shows.
+    `call`: the layer's `LayerCall`, None where it was not kept: then only what the tensor itself shows, as of
+    tensors of a stem, which comes before the first layer.
     """
     if figures.kind == "weight":
         return [], "it was so before this step: no sample's doing"
@@ -26,7 +27,7 @@ def blame(
     shown = list(figures.samples)
     if 0 < len(shown) < num_samples:
         return shown, f"made so by {len(shown)} of {num_samples} samples"
-    if call is None or figures.kind == "input":
+    if call is None or figures.kind == "input" or "stem" in figures.name:
         return shown, f"in all {num_samples} samples" if shown else "its samples are not looked for"
     check = _activation_check if figures.kind == "activation" else _loss_check
     return _search(check(pathway, figures, call), num_samples)

@@ -23,6 +23,7 @@ from raytrain.training.setup import RunSetup, choose_device, estimate_standardis
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
 _AXES = {
     "patches": ("patches", "rows, images, columns, channels, px, px"),
+    "surface": ("surfaces", "1, recordings, 1, channels, px, px"),
     "bins": ("bins", "bins, recordings, 1, polarities, px, px"),
     "frames": ("frames", "times, clips, 1, channels, px, px"),
     "volume": ("volumes", "1, clips, 1, channels, times, px, px"),
@@ -63,7 +64,8 @@ def first_batch(setup: RunSetup, name: str) -> Batch:
 
 def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> tuple[str, float]:
     pathway = setup.pathway(name, device)
-    views = pathway.views(batch, train=True)
+    with torch.no_grad():
+        views = pathway.cut_views(pathway.views(batch, train=True))
     before = memory_mib(device)
     times = []
     for _ in range(2):

@@ -16,7 +16,6 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipelines.broadcast import Broadcast, StreamRequest, describe, raise_described
-from pipelines.order import BatchPlan
 from pipelines.stage import StageSettings
 from pipelines.stream import DecodeCount
 from raytrain.errors import ClusterError, RaytrainError
@@ -319,13 +318,13 @@ def _start_broadcast(setup: RunSetup, recorder: Any) -> Any:
 
 def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) -> StreamRequest:
     source = replace(setup.source(stream), on_decoded=told.decoded)
-    epochs = max(setup.config.epochs(name) for name in names)
+    epochs, plan = max(setup.config.epochs(name) for name in names), setup.plan(names[0])
     cursors: dict[str, int] = {}
     for name in names:
         start = setup.cursor(name)
         for rank in range(setup.config.workers(name)):
-            plan: BatchPlan = setup.plan(name, rank)
-            first = next(plan.needed_chunks(start, setup.config.epochs(name)), None)
+            own = setup.plan(name, rank)
+            first = next(own.needed_chunks(start, setup.config.epochs(name)), None)
             if first is not None:
                 cursors[f"{name}/{rank}"] = first
     chunk_bytes = source.plan.chunk_samples * setup.sample_bytes(stream)
@@ -337,7 +336,7 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
         source=source,
         cursors=cursors,
         num_chunks=epochs * source.plan.chunks_per_epoch,
-        num_used=setup.plan(names[0]).num_used,
+        num_used=[plan.num_used(epoch) for epoch in range(epochs)],
         window_chunks=_window_chunks(setup, stream, chunk_bytes),
         chunk_bytes=chunk_bytes,
         stage=stage,

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 import pipelines
 import raytrain
 from pipelines.operators import OPERATORS
-from pipelines.operators.events import EVENT_OPERATORS
 from pipelines.requests import request_of
 from raytrain.training.run_folder import FREE, flatten
 from raytrain.training.setup import RunSetup, choose_device
@@ -25,6 +24,7 @@ from raytrain.training.setup import RunSetup, choose_device
 SHARED_ROOMS = (
     "pipelines/randomness.py",
     "pipelines/order.py",
+    "pipelines/event_limits.py",
     "pipelines/batch.py",
     "pipelines/standardise.py",
     "pipelines/cuts.py",
@@ -40,6 +40,7 @@ SHARED_ROOMS = (
     "pipelines/raw.py",
     "pipelines/operators/base.py",
     "raytrain/pathway.py",
+    "raytrain/gradients.py",
     "raytrain/finite.py",
     "raytrain/fits.py",
     "raytrain/optim.py",
@@ -47,6 +48,7 @@ SHARED_ROOMS = (
     "raytrain/layers",
     "raytrain/encoders",
     "raytrain/objectives",
+    "raytrain/stems",
     "raytrain/training/loop.py",
 )
 """whose code decides what the weights become, beside the operator's own file"""
@@ -124,9 +126,12 @@ def _description(setup: RunSetup, name: str) -> dict[str, Any]:
         for key, value in flatten(whole["pathways"][name]).items()
         if key not in ("placement", "stream", "workers", "epochs", "optimizer.implementation")
     }
+    run_settings |= {"num_workers": config.workers(name)}
+    if config.training.batch_events:  # only then lanes decide what a batch is
+        run_settings["num_lanes"] = config.num_lanes
     return {
         "name": name,
-        "settings": run_settings | pathway | {"num_workers": config.workers(name)},
+        "settings": run_settings | pathway,
         "manifest_hash": setup.manifest.hash,
         "code": code_version(pathway["operator.name"]),
         "torch": torch.__version__,
@@ -150,7 +155,7 @@ def code_version(operator: str) -> str:
     for room in SHARED_ROOMS:
         path = roots[room.partition("/")[0]] / room
         files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    if operator in EVENT_OPERATORS:
+    if operator not in OPERATORS:
         files += sorted((roots["pipelines"] / "operators" / "events").rglob("*.py"))
     else:
         files.append(Path(inspect.getfile(OPERATORS[operator])))

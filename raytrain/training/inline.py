@@ -127,7 +127,7 @@ def _train_stream(
                         batch = readers[name].read(cursor, view)
                     loop.advance(batch, stop=stopped)
             cursor = plan.after(cursor)
-            ahead.forget(int(plan.chunks.locate(cursor.epoch, plan.positions(cursor.step))[0].min()))
+            ahead.forget(int(plan.chunks.locate(cursor.epoch, plan.positions(cursor))[0].min()))
             check_quarantine(recorder.counts()["quarantined"], budget, setup)
             tick()
     finally:

@@ -17,6 +17,7 @@ from raytrain.errors import StorageError
 from raytrain.health import HealthJudge, HealthMeter
 from raytrain.pathway import Pathway
 from raytrain.training.ledger import Ledger
+from raytrain.training.pace import Pace
 
 Record = Callable[[dict[str, Any]], None]
 
@@ -38,8 +39,7 @@ class PathwayLoop:
         self.cursor, self.step = Cursor(), 0
         self.ledger = Ledger()
         self._judge = HealthJudge()
-        self._since_log = (0, 0.0)
-        self._rate = 0.0
+        self._pace = Pace()
 
     def restore(self) -> int:
         """Load the newest whole checkpoint if there is one; return the steps done."""
@@ -50,13 +50,13 @@ class PathwayLoop:
             self.pathway.load_state_tensors(checkpoint.tensors)
             self.step = checkpoint.step
             # Recomputed rather than read, so that a longer schedule goes on from a finished shorter one.
-            self.cursor = Cursor(*divmod(self.step, self.plan.steps_per_epoch))
+            self.cursor = self.plan.cursor_at(self.step)
         return self.step
 
     @property
     def num_steps(self) -> int:
         """Steps of the whole run."""
-        return self.config.epochs(self.pathway.name) * self.plan.steps_per_epoch
+        return self.plan.steps_before(self.config.epochs(self.pathway.name))
 
     @property
     def finished(self) -> bool:
@@ -75,7 +75,7 @@ class PathwayLoop:
     def advance(self, batch: Batch, *, stop: bool = False) -> bool:
         """Train on one batch, log and checkpoint when due; return whether all ranks agreed to stop."""
         training, rank = self.config.training, self.plan.rank
-        first = self._since_log[0] == 0  # of this process: it tells the start-up from the training
+        first = not self._pace.begun  # of this process: it tells the start-up from the training
         logs = first or (self.step + 1) % training.log_every == 0 or self.step + 1 >= self.num_steps
         meter = HealthMeter()
         with self.ledger.time("step"):
@@ -87,6 +87,7 @@ class PathwayLoop:
             )
         self.step += 1
         self.cursor = self.plan.after(self.cursor)
+        self._pace.take(batch, num_ranks=self.plan.num_workers)
         stopped = bool(result.stop)
         if logs:
             with self.ledger.time("step"):
@@ -123,15 +124,12 @@ class PathwayLoop:
             "time": round(time.time(), 4),
             "batch_hash": f"{np.bitwise_xor.reduce(batch.key_hashes):016x}",
         }
+        self._pace.mark()
         if self.plan.rank == 0:
-            now, (last_step, last_time) = time.perf_counter(), self._since_log
-            if last_step:
-                self._rate = (self.step - last_step) * self.plan.batch_size / max(now - last_time, 1e-9)
-            self._since_log = (self.step, now)
             values, health = meter.read(losses)
             line |= {
                 "losses": dict(zip(self.pathway.loss_names, values, strict=True)),
-                "samples_per_s": round(self._rate, 1),
+                **self._pace.rates,
                 "memory_mib": memory_mib(self.pathway.device),
                 "waits": self.ledger.shares(),
                 "health": health,
@@ -146,10 +144,10 @@ class PathwayLoop:
         busy = max(ledger.total, 1e-9)
         return {
             "name": self.pathway.name,
-            "epochs": self.step // self.plan.steps_per_epoch,
+            "epochs": self.plan.cursor_at(self.step).epoch,
             "steps": self.step,
             "stopped": stopped,
-            "samples_per_s": round(self._rate, 1),
+            **self._pace.rates,
             "waits": ledger.shares(),
             "causes": {cause: round(seconds, 2) for cause, seconds in ledger.causes.items()},
             "busy_s": round(busy, 2),

@@ -71,6 +71,8 @@ class StepObserver:
     losses: dict[int, float] = field(default_factory=dict)
     """this rank's loss by layer"""
     call: LayerCall | None = None
+    stem_maps: Tensor | None = None
+    """f[B, C, h, w] of the last step, where the encoder has a stem"""
     _kept_inputs: Tensor | None = None
     _grid: tuple[int, int, int] = (0, 0, 0)
     """rows, images, columns of the patches"""
@@ -80,6 +82,9 @@ class StepObserver:
         """Watch the pathway's steps inside."""
         pathway, handles = self.pathway, []
         first_kept = 0 if not pathway.objective.local else self.keep
+        if pathway.encoder.stem is not None:
+            handles.append(pathway.encoder.stem.register_forward_pre_hook(self._before_stem))
+            handles.append(pathway.encoder.stem.register_forward_hook(self._after_stem))
         for index, layer in enumerate(pathway.encoder.layers):
             handles.append(layer.register_forward_pre_hook(self._before_layer(index, index == first_kept)))
             for name, part in layer.named_children():
@@ -92,11 +97,11 @@ class StepObserver:
         objective = pathway.objective
         # attributes of the instances, which hide the methods until they are deleted
         vars(objective)["layer_loss"] = self._watched_loss(objective)
-        vars(pathway)["views"] = self._watched_views(pathway.views)
+        vars(pathway)["cut_views"] = self._watched_cut(pathway.cut_views)
         try:
             yield
         finally:
-            del vars(objective)["layer_loss"], vars(pathway)["views"]
+            del vars(objective)["layer_loss"], vars(pathway)["cut_views"]
             for handle in handles:
                 handle.remove()
 
@@ -141,6 +146,14 @@ class StepObserver:
             bad = bad.transpose(0, 1)
         return tuple(bad.reshape(len(bad), -1).any(1).nonzero().flatten().tolist())
 
+    def _before_stem(self, stem: nn.Module, arguments: Any) -> None:
+        for name, parameter in stem.named_parameters():
+            self.note(f"stem.{name}", parameter, kind="weight")
+
+    def _after_stem(self, stem: nn.Module, arguments: Any, maps: Tensor) -> None:
+        self.note("stem maps", maps, kind="activation", places="images")
+        self.stem_maps = maps.detach()
+
     def _before_layer(self, index: int, keeps: bool) -> Callable[..., None]:
         def hook(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             for name, parameter in layer.named_parameters():
@@ -179,15 +192,15 @@ class StepObserver:
 
         return parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
-    def _watched_views(self, plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def views(*arguments: Any, **options: Any) -> Tensor:
-            patches = plain(*arguments, **options)
+    def _watched_cut(self, plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def cut_views(*arguments: Any) -> Tensor:
+            patches = plain(*arguments)
             rows, images, columns = patches.shape[:3]
             self._grid = (rows, images, columns)
             self.note("patches", patches, kind="input", places="grid")
             return patches
 
-        return views
+        return cut_views
 
     def _watched_loss(self, objective: Objective) -> Callable[..., Tensor]:
         plain = objective.layer_loss
@@ -210,8 +223,9 @@ class StepObserver:
 
 
 def layer_of(parameter: str) -> int | None:
-    """Return the number of the layer that a parameter's name names first, e.g. encoder.layers.3.conv.bias."""
-    return next((int(word) for word in parameter.split(".") if word.isdigit()), None)
+    """Return the layer's number that a parameter's name names first, e.g. encoder.layers.3.conv.bias."""
+    words = parameter.split(".")
+    return None if "stem" in words else next((int(word) for word in words if word.isdigit()), None)
 
 
 def void(_: object) -> None:

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from pipelines.batch import Batch, BatchReader
 from pipelines.chunk import Chunk
+from pipelines.events import Events, event_pictures
 from pipelines.order import BatchPlan, Cursor
 from pipelines.requests import request_of
 from pipelines.stage import OperatorStage, StageSettings, view_name
 from pipelines.views import Operated
 from raytrain.checkpoint import load_checkpoint
+from raytrain.config.operators import EventsConfig
+from raytrain.config.stems import EstConfig as EstStemConfig
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.health import Health, HealthMeter
 from raytrain.pathway import Pathway
@@ -43,7 +46,10 @@ class Replay:
     pathway: str
     step: int
     """as metrics.jsonl counts: 1 is the first"""
+    cursor: Cursor
+    """its place: epoch, and batch of it from 0"""
     steps_per_epoch: int
+    """of its epoch"""
     rank: int
     num_ranks: int
     keys: list[str]
@@ -67,25 +73,27 @@ class Replay:
     first_other: int | None
     """the first logged step on the way that did not"""
     images: NDArray[np.uint8]
-    """u8[B, 3, H, W], on the canvas"""
+    """u8[B, 3, H, W], on the canvas; of recordings how many events, brighter ones red, darker ones blue"""
     views: NDArray[np.uint8]
     """u8[B, 3, h, w], augmented"""
-    maps: NDArray[np.float32]
-    """f32[B, C, h, w], what the operator makes of the views"""
+    maps: NDArray[np.float32] | None
+    """f32[B, C, h, w], what the operator or stem makes of the views; None where a stem makes vectors"""
+    num_polarities: int
+    """of the maps of recordings, darker first; 0: maps of images or clips"""
 
 
 def check_step(setup: RunSetup, name: str, step: int) -> None:
-    """Raise ConfigError for a pathway or a step that the run does not have, or that reads events."""
-    if setup.config.modality == "events":
-        raise ConfigError("replay shows images and clips; steps on event recordings are not replayed")
+    """Raise ConfigError for a pathway or a step that the run does not have."""
     check_pathway(setup, name)
-    plan = setup.plan(name)
-    last = setup.num_steps(name)
-    if not 1 <= step <= last:
-        raise ConfigError(
-            f"--step is {step}; pathway {name} has steps 1 to {last}, {plan.steps_per_epoch} an epoch "
-            f"(batch b of epoch e, both from 0, is step e x {plan.steps_per_epoch} + b + 1)"
-        )
+    plan, last = setup.plan(name), setup.num_steps(name)
+    if 1 <= step <= last:
+        return
+    counts = {plan.num_steps(epoch) for epoch in range(setup.config.epochs(name))}
+    told = f"{min(counts)} to {max(counts)} an epoch"
+    if len(counts) == 1:
+        an_epoch = counts.pop()
+        told = f"{an_epoch} an epoch (batch b of epoch e, both from 0, is step e x {an_epoch} + b + 1)"
+    raise ConfigError(f"--step is {step}; pathway {name} has steps 1 to {last}, {told}")
 
 
 def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Say = print) -> Replay:
@@ -109,7 +117,7 @@ def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Sa
     reader = BatchReader(plan, take, request=request_of(setup.config.pathways[name]))
     agreed, other, said = 0, None, time.monotonic()
     for number in range(done + 1, step + 1):
-        batch = reader.read(Cursor(*divmod(number - 1, plan.steps_per_epoch)), view).to(device)
+        batch = reader.read(plan.cursor_at(number - 1), view).to(device)
         if number == step:
             break
         try:
@@ -166,7 +174,9 @@ def _restore_before(setup: RunSetup, pathway: Pathway, step: int, say: Say) -> i
 def _announce(setup: RunSetup, name: str, done: int, step: int, logged: Logged, say: Say) -> None:
     start = f"from the checkpoint of step {done}" if done else "from the initial weights"
     rates = [line["samples_per_s"] for line in logged.values() if line.get("samples_per_s")]
-    seconds = (step - done) * setup.config.training.batch_size / float(np.median(rates)) if rates else None
+    plan = setup.plan(name)
+    shares = [len(plan.positions(plan.cursor_at(number))) for number in range(done, step)]
+    seconds = sum(shares) * plan.num_workers / float(np.median(rates)) if rates else None
     estimate = f"about {max(1, round(seconds))} s at the run's pace" if seconds else "the run logged no pace"
     say(f"{name}: replaying {step - done} step(s), {done + 1} to {step}, {start}; {estimate}")
     if setup.config.training.compile:
@@ -190,10 +200,7 @@ def _look(
     """Take the step under observation; where something is not finite, once more to find the samples."""
     before = {key: value.detach().clone() for key, value in pathway.state_tensors().items()}
     observer, meter = StepObserver(pathway), HealthMeter()
-    views, maps = _views(setup, pathway, batch)
-    pixels = _pixels(batch)
-    observer.note("images", pixels, kind="input")
-    observer.note("operator maps", maps, kind="input", places="images")
+    pictures = _note_inputs(setup, pathway, batch, observer)
     pathway.optimizer.drop_gradients()  # of a step that diverged
     losses, diverged = _observed_step(pathway, batch, plan.rank, observer, meter)
     if not diverged:
@@ -208,12 +215,15 @@ def _look(
             _take_back(pathway, before)
             call = keeping.call
         blamed, verdict = blame(bad, num_samples=len(batch), pathway=pathway, call=call)
+    if observer.stem_maps is not None and observer.stem_maps.shape[-2:].numel() > 1:
+        pictures["maps"] = observer.stem_maps.float().cpu().numpy()
     own = {f"layer{layer + 1}": loss for layer, loss in sorted(observer.losses.items())}
     line = logged.get(step, {})
     return Replay(
         pathway=pathway.name,
         step=step,
-        steps_per_epoch=plan.steps_per_epoch,
+        cursor=plan.cursor_at(step - 1),
+        steps_per_epoch=plan.num_steps(batch.epoch),
         rank=plan.rank,
         num_ranks=plan.num_workers,
         keys=batch.keys,
@@ -230,9 +240,7 @@ def _look(
         verdict=verdict,
         num_agreed=0,
         first_other=None,
-        images=pixels.cpu().numpy(),
-        views=views.cpu().numpy(),
-        maps=maps.cpu().numpy(),
+        **pictures,
     )
 
 
@@ -260,18 +268,28 @@ def _kept_layer(pathway: Pathway, bad: TensorFigures) -> int:
 
 
 @torch.no_grad()
-def _views(setup: RunSetup, pathway: Pathway, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the augmented images and what the operator makes of them."""
+def _note_inputs(setup: RunSetup, pathway: Pathway, batch: Batch, observer: StepObserver) -> dict[str, Any]:
+    """Note what the step reads; return `images`, `views`, `maps` and `num_polarities` of a `Replay`."""
     config = setup.config.pathways[pathway.name]
     canvas_px = setup.config.data.canvas_px
     operated = Operated(config.augmentation, config.operator, canvas_px=canvas_px).to(pathway.device)
     draws = operated.draw(batch.key_hashes, seed=setup.config.seed, epoch=batch.epoch)
-    return operated.augmented(_pixels(batch), draws), operated(batch.pixels, draws)
-
-
-def _pixels(batch: Batch) -> Tensor:
-    assert isinstance(batch.pixels, Tensor), "refused by check_step"
-    return batch.pixels
+    pixels = batch.pixels
+    if isinstance(pixels, Events):
+        augmented = operated.augmented(pixels, draws)
+        observer.note("events a recording", pixels.counts, kind="input")
+        observer.note("events a recording, augmented", augmented.counts, kind="input")
+        shown = event_pictures(pixels), event_pictures(augmented)
+    else:
+        observer.note("images", pixels, kind="input")
+        shown = pixels.cpu().numpy(), operated.augmented(pixels, draws).cpu().numpy()
+    pictures = {"images": shown[0], "views": shown[1], "maps": None}
+    if isinstance(config.operator, EventsConfig):  # the stem's maps are noted within the step
+        return pictures | {"num_polarities": 2 if isinstance(config.stem, EstStemConfig) else 1}
+    maps = operated(pixels, draws)
+    observer.note("operator maps", maps, kind="input", places="images")
+    polarities = getattr(operated.operator, "num_polarities", 0)
+    return pictures | {"maps": maps.cpu().numpy(), "num_polarities": polarities}
 
 
 def _note_updates(observer: StepObserver, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:

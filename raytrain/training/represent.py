@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from raytrain.checkpoint import latest_step
 from raytrain.config import RunConfig
+from raytrain.config.operators import UNCHANGED
 from raytrain.errors import DataError
 from raytrain.evaluation.features import control_name, layers_name
 from raytrain.evaluation.represent import (
@@ -91,7 +92,7 @@ def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[s
         ):
             yield side, key, what, [side, *([layers_name(side)] if config.probe.layers else [])]
     operators = dict.fromkeys(pathway.operator.name for pathway in config.pathways.values())
-    for floor in ("pixels", *(name for name in operators if name != "identity")):
+    for floor in ("pixels", *(name for name in operators if name not in UNCHANGED)):
         yield f"floor.{floor}", floor_key(setup, floor), evaluation, [f"floor.{floor}"]
 
 

@@ -12,6 +12,7 @@ from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
 from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
+from raytrain.config.stems import NoStemConfig
 from raytrain.errors import ConfigError, Interrupted, RaytrainError, StorageError
 from raytrain.evaluation.shortcut import shortcut_scores
 from raytrain.training.cache import EncoderCache, Loaded, check_folder
@@ -26,7 +27,7 @@ from raytrain.training.run_folder import (
     settle,
     write_atomic,
 )
-from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
+from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers, event_limits
 from raytrain.training.signals import StopSignal
 
 _CUTS_FOR = {
@@ -94,6 +95,7 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
             f"training.batch_size {config.training.batch_size} is larger than the {num_samples} samples "
             f"of the pretrain split; use at most {num_samples}"
         )
+    event_limits(config, manifest)
     need_gib = num_samples * 3 * config.data.canvas_px**2 / 2**30
     if config.data.cache != "none" and need_gib > config.data.cache_gib:
         raise ConfigError(
@@ -234,10 +236,12 @@ def _summary(
                 "operator": pathway.operator.name,
                 "objective": pathway.objective.name,
                 "encoder": pathway.encoder.name,
+                **({} if isinstance(pathway.stem, NoStemConfig) else {"stem": pathway.stem.name}),
                 **{
                     key: outcome[key]
                     for key in ("epochs", "steps", "samples_per_s", "waits", "weights_sha256")
                 },
+                **{key: outcome[key] for key in ("events_per_s",) if key in outcome},
                 "cached_steps": cached.step if cached else outcome.get("cached_steps", 0),
                 "restarts": max(0, counts.get("starts", {}).get(name, 1) - 1),
             }
@@ -254,7 +258,7 @@ def _summary(
             "quarantined": counts.get("quarantined", 0),
             "operated": counts.get("operated", {}),
             "counts": counts.get("counts", {}),
-            "left_out_per_epoch": setup.num_samples % setup.config.training.batch_size,
+            "left_out_per_epoch": setup.left_out,
         },
         "pathways": pathways,
         **health_so_far(setup.folder),
@@ -301,7 +305,7 @@ def _from_checkpoint(setup: RunSetup, name: str) -> dict[str, Any]:
     pathway = setup.pathway(name, choose_device(setup.config))
     pathway.load_state_tensors(checkpoint.tensors)
     return {
-        "epochs": checkpoint.step // setup.plan(name).steps_per_epoch,
+        "epochs": setup.plan(name).cursor_at(checkpoint.step).epoch,
         "steps": checkpoint.step,
         "samples_per_s": 0.0,
         "waits": {},

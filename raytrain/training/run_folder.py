@@ -111,6 +111,12 @@ def _check_unchanged(folder: Path, config: RunConfig, manifest_hash: str) -> Non
                 f"{folder} was made with {key} = {former!r}, not {now!r}: its checkpoints would not fit; "
                 "use the former value or name another --out"
             )
+    lanes = load_toml(folder / CONFIG).num_lanes
+    if config.training.batch_events and lanes != config.num_lanes:
+        raise ConfigError(
+            f"{folder} was made with {lanes} lane(s), not {config.num_lanes}: by training.batch_events its "
+            f"batches would be others; set data.lanes = {lanes} or name another --out"
+        )
 
 
 def _has_steps(folder: Path) -> bool:

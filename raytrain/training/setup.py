@@ -11,8 +11,9 @@ import torch
 from pipelines.chunk import Chunk
 from pipelines.clips import LARGE
 from pipelines.decode.read_events import sensor_size
+from pipelines.event_limits import EventLimits
 from pipelines.manifest import Manifest
-from pipelines.order import BatchPlan, ChunkPlan, Cursor, chunk_samples
+from pipelines.order import BatchLimits, BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.randomness import hash_words
 from pipelines.requests import clip_planner, clip_requests, inputs_of, request_of
 from pipelines.stage import view_name, view_sample_bytes
@@ -22,6 +23,8 @@ from pipelines.views import Operated
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import MotionConfig
+from raytrain.config.operators import EventsConfig
+from raytrain.errors import ConfigError
 from raytrain.pathway import Pathway
 
 STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
@@ -48,6 +51,8 @@ class RunSetup:
     """None in workers: chunks carry what they need"""
     event_bytes: int = 0
     """of a recording, about; 0: the samples are no recordings"""
+    limits: BatchLimits | None = None
+    """where batches end that events bound too"""
 
     @classmethod
     def build(
@@ -64,6 +69,7 @@ class RunSetup:
             config=config,
             folder=folder,
             event_bytes=event_bytes,
+            limits=event_limits(config, manifest),
             standardisers=standardisers,
             num_samples=len(manifest.indices("pretrain")),
             num_classes=max(1, len(manifest.classes)),
@@ -149,12 +155,13 @@ class RunSetup:
             batch_size=self.config.training.batch_size,
             rank=rank,
             num_workers=self.config.workers(name),
+            limits=self.limits,
         )
 
     def cursor(self, name: str) -> Cursor:
         """Return where a pathway's newest whole checkpoint goes on."""
         found = latest_step(self.checkpoints(name))
-        return Cursor(*divmod(found[1], self.plan(name).steps_per_epoch)) if found else Cursor()
+        return self.plan(name).cursor_at(found[1]) if found else Cursor()
 
     @property
     def cold_cache(self) -> str:
@@ -175,7 +182,14 @@ class RunSetup:
 
     def num_steps(self, name: str) -> int:
         """Return how many steps a pathway is trained."""
-        return self.config.epochs(name) * self.plan(name).steps_per_epoch
+        return self.plan(name).steps_before(self.config.epochs(name))
+
+    @property
+    def left_out(self) -> int:
+        """Positions of an epoch that no batch reads; where that varies, the mean of the epochs."""
+        name = max(self.config.pathways, key=self.config.epochs)
+        epochs, plan = self.config.epochs(name), self.plan(name)
+        return round(sum(self.num_samples - plan.num_used(epoch) for epoch in range(epochs)) / epochs)
 
 
 def build_pathway(
@@ -195,6 +209,31 @@ def build_pathway(
     )
 
 
+def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
+    """Return where batches end by training.batch_events; None: nothing but their samples bounds them.
+
+    Raises:
+        ConfigError: recordings of the pretrain split whose events nobody has counted.
+    """
+    if not config.training.batch_events:
+        return None
+    rows = manifest.indices("pretrain")
+    counts = np.full(len(rows), -1) if manifest.num_events is None else manifest.num_events[rows]
+    unknown = int((counts < 0).sum())
+    if unknown:
+        raise ConfigError(
+            f"training.batch_events needs the number of events of every recording, which {unknown} of "
+            f"{len(rows)} in {manifest.root} lack; `raytrain prepare` counts them"
+        )
+    return EventLimits(
+        num_events=counts,
+        batch_size=config.training.batch_size,
+        batch_events=config.training.batch_events,
+        seed=config.seed,
+        unit=2 * config.num_lanes if config.num_lanes > 1 else 1,
+    )
+
+
 def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
     """Estimate each operator's mean and deviation a channel from the first positions, centrally cropped."""
     count = STANDARDISER_SAMPLES[config.modality]
@@ -203,6 +242,9 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
     estimated: dict[str, Any] = {}
     by_view: dict[str, Any] = {}
     for name, pathway in config.pathways.items():
+        if isinstance(pathway.operator, EventsConfig):  # a stem's maps change as it is trained
+            estimated[name] = {"mean": [], "deviation": []}
+            continue
         view = f"{view_name(pathway)} {request_of(pathway)}"
         if view not in by_view:
             maps = _operated(pathway, chunk, config.data.canvas_px)

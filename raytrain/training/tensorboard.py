@@ -14,7 +14,11 @@ from typing import Any
 
 FOLDER = "tensorboard"
 FLUSH_S = 2.0  # a flush waits for the disk
-_NAMED = {"samples_per_s": "rate/samples_per_s", "memory_mib": "memory/mib"}
+_NAMED = {
+    "samples_per_s": "rate/samples_per_s",
+    "events_per_s": "rate/events_per_s",
+    "memory_mib": "memory/mib",
+}
 
 
 class TensorBoardEvents:

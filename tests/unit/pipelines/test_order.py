@@ -49,7 +49,7 @@ def test_batches_are_the_same_for_every_number_of_workers(lanes: int, factor: in
             for rank in range(workers)
         ]
         for step in range(steps):
-            parts = [rank.positions(step) for rank in ranks]
+            parts = [rank.positions(Cursor(0, step)) for rank in ranks]
             assert {len(part) for part in parts} == {batch_size // workers}
             assert sorted(np.concatenate(parts)) == list(range(step * batch_size, (step + 1) * batch_size))
 
@@ -79,7 +79,8 @@ def test_first_position(plan: ChunkPlan, epoch: int) -> None:
 
 def test_cursor_turns_to_the_next_epoch_and_leaves_out_the_rest() -> None:
     plan = BatchPlan(chunks=ChunkPlan(num_samples=50, chunk_samples=6), batch_size=8)
-    assert plan.steps_per_epoch == 6
+    assert (plan.num_steps(0), plan.num_used(3), plan.steps_before(3)) == (6, 48, 18)
+    assert [plan.cursor_at(step) for step in (0, 5, 6, 13)] == [Cursor(*divmod(s, 6)) for s in (0, 5, 6, 13)]
     assert plan.after(Cursor(0, 5)) == Cursor(1, 0)
     assert plan.after(Cursor(1, 4)) == Cursor(1, 5)
 
