@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytrain.evaluation.features import Mode, control_name
+from raytrain.evaluation.head import HEAD, describe_head
 from raytrain.evaluation.protocols import PROTOCOLS
 from raytrain.evaluation.table import Table
 from raytrain.evaluation.task import Answer, Task
@@ -158,16 +159,24 @@ class EntryWriter:
         )
 
     def _protocol(self, protocol: str, num_pathways: int) -> str:
-        task, words = self.task, PROTOCOLS[protocol].describe(self.task)
-        what = "every cell's channels" if self.mode == "flat" else "channels averaged over the cells"
-        joined = f" of {num_pathways} pathways, {words.joined}" if num_pathways > 1 else ""
+        task = self.task
         right = "; a sample is right where all its labels are" if task.several else ""
         return (
-            f"{words.what} on frozen features ({what}{joined}), "
-            f"trained on {len(task.train)} samples of {task.num_groups(task.train)} groups, "
-            f"{words.how}, tested once on split {task.split}{right}; "
+            f"{self._classifier(protocol, num_pathways)}, tested once on split {task.split}{right}; "
             f"95 % intervals from {self.num_bootstrap} resamples of the test groups; "
             "control: the same with the initial weights"
+        )
+
+    def _classifier(self, protocol: str, num_pathways: int) -> str:
+        """Return what was taught what, and how."""
+        what = "every cell's channels" if self.mode == "flat" else "channels averaged over the cells"
+        if protocol == HEAD:
+            return describe_head(what)
+        task, words = self.task, PROTOCOLS[protocol].describe(self.task)
+        joined = f" of {num_pathways} pathways, {words.joined}" if num_pathways > 1 else ""
+        return (
+            f"{words.what} on frozen features ({what}{joined}), "
+            f"trained on {len(task.train)} samples of {task.num_groups(task.train)} groups, {words.how}"
         )
 
 

@@ -4,8 +4,8 @@ Every figure comes from the same training rows and test rows, and all intervals 
 test groups, so that differences are paired.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from raytrain.evaluation.entries import EntryWriter, floor_name, same_strength_n
 from raytrain.evaluation.factor import GramPair, Integers
 from raytrain.evaluation.features import FeatureFile, Mode, control_name, layers_name, open_features
 from raytrain.evaluation.gram import Representations, join, train_test_gram
+from raytrain.evaluation.head import HEAD, Head, answer_head
 from raytrain.evaluation.protocols import PROTOCOLS, answer_ridge
 from raytrain.evaluation.ridge import RidgeResult, fit_ridge, group_order
 from raytrain.evaluation.table import Row, Table
@@ -75,6 +76,8 @@ class ProbeRequest:
     floors: Sequence[str] = ()
     apart: Sequence[str] = ()
     """pathways that the others are joined without too: what each adds to the joined representation"""
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    """classifiers that networks were trained with, by name of the features, each with its control's"""
     reference: str = "identity"
     """pathway whose gain the others' gains are compared with, where it is among them"""
     split: str = "test"
@@ -100,7 +103,7 @@ def measure(request: ProbeRequest) -> Measured:
     """Probe each single pathway, then all joined, then all but each of `apart`, under each protocol.
 
     A test sample whose class has no training sample counts as wrong. Floors are always probed flat. Layers
-    and subsets are measured by ridge.
+    and subsets are measured by ridge. Last come the networks' own classifiers, of single pathways alone.
 
     Raises:
         ConfigError: too many samples and features at once, too many subsets.
@@ -121,6 +124,8 @@ def measure(request: ProbeRequest) -> Measured:
         for protocol in request.protocols:
             question = Question(task=task, features=features, mode="flat", shared=shared)
             answers[protocol, floor_name(floor)] = PROTOCOLS[protocol].answer(question)
+    for key, head in request.heads.items():
+        answers[HEAD, key] = answer_head(task, _open(request, key, len(task.labels)), head)
     layers = answer_layers(task, Path(request.folder), request.pathways) if request.layers else {}
     table = _table(request, task, answers | {("ridge", key): answer for key, answer in layers.items()})
     writer = EntryWriter(
@@ -136,8 +141,9 @@ def measure(request: ProbeRequest) -> Measured:
         num_bootstrap=request.num_bootstrap,
         label_names=request.label_names or [str(index) for index in range(task.num_classes)],
     )
+    entries = [writer.entry(protocol, names) for protocol in request.protocols for names in sets]
     return Measured(
-        probes=[writer.entry(protocol, names) for protocol in request.protocols for names in sets],
+        probes=entries + _head_entries(request, writer),
         layers=layer_entries(layers, request.pathways, table),
         subsets=subset_entries(subsets, table),
         predictions=_predictions(task, answers),
@@ -175,6 +181,13 @@ def _answer_side(
         place = ("ridge", naming("+".join(names)))
         if place not in answers:
             answers[place] = answer_ridge(question(names))
+
+
+def _head_entries(request: ProbeRequest, writer: EntryWriter) -> list[dict[str, Any]]:
+    """Return the entries of the networks' own classifiers, which have no floors and join nothing."""
+    names = tuple(name for name in request.pathways if name in request.heads)
+    own = replace(writer, pathways=names, floors=(), apart=())
+    return [replace(own, mode=request.heads[name].mode).entry(HEAD, (name,)) for name in names]
 
 
 def _task(request: ProbeRequest) -> Task:

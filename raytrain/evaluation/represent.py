@@ -25,7 +25,7 @@ from pipelines.stream import StreamSource
 from pipelines.views import Operated
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
-from raytrain.config.operators import CountConfig
+from raytrain.config.operators import UNCHANGED, CountConfig
 from raytrain.errors import ConfigError
 from raytrain.evaluation.features import LAYERS, FeatureWriter, control_name, layers_name
 from raytrain.pathway import Pathway
@@ -117,11 +117,11 @@ class Representer:
             counted = build_event_operator(CountConfig())(seen) if isinstance(seen, Events) else seen / 255
             made["floor.pixels"] = _cells(counted)
         for name, config in self._floors.items():
-            if name != "identity" and self._request.wants(f"floor.{name}"):
+            if name not in UNCHANGED and self._request.wants(f"floor.{name}"):
                 made[f"floor.{name}"] = _cells(self._operated[name](pieces[request_of(config)], None))
         return made
 
-    def _encoded(self, name: str, views: torch.Tensor) -> Features:
+    def _encoded(self, name: str, views: torch.Tensor | Events) -> Features:
         """Return one encoder's features of some views, those of all layers from the same pass."""
         pathway = self._encoders[name]
         if not self._config.probe.layers:

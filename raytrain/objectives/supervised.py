@@ -37,13 +37,18 @@ class Supervised(Objective):
     def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> None:
         """Draw nothing."""
 
-    def layer_loss(self, layer: int, representation: Tensor, draws: None, labels: Tensor) -> Tensor:
-        """Return the loss; over ranks the mean of the ranks' losses is the joint batch's."""
+    def logits(self, representation: Tensor) -> Tensor:
+        """Return f[B, num_classes] of the last layer's representation f[R, B, Q, C]."""
         if self.pool == "mean":
             features = representation.mean((0, 2))
         else:
             features = representation.permute(1, 0, 2, 3).flatten(1)
-        logits = self.classifier(features)
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def layer_loss(self, layer: int, representation: Tensor, draws: None, labels: Tensor) -> Tensor:
+        """Return the loss; over ranks the mean of the ranks' losses is the joint batch's."""
+        logits = self.logits(representation)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         known = labels >= 0
         if labels.dim() == 1:

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from pipelines.manifest import Manifest
 from raytrain.config import RunConfig
+from raytrain.config.operators import UNCHANGED
 from raytrain.evaluation.features import control_name, layers_name, open_features
 from raytrain.evaluation.motion import measure_motion
 from raytrain.evaluation.probe import ProbeRequest, measure
 from raytrain.evaluation.represent import VALID
+from raytrain.training.heads import trained_heads
 from raytrain.training.run_folder import PREDICTIONS
 from raytrain.training.setup import RunSetup, choose_device
 
@@ -37,7 +39,7 @@ def probe(setup: RunSetup) -> dict[str, Any]:
     # A file that came from the cache tells the steps of its own pathway, of the others those of another run.
     steps = {name: open_features(folder, name).meta["steps"][name] for name in config.probed}
     operators = dict.fromkeys(
-        p.operator.name for p in config.pathways.values() if p.operator.name != "identity"
+        p.operator.name for p in config.pathways.values() if p.operator.name not in UNCHANGED
     )
     sides = [naming(name) for name in config.probed for naming in (str, control_name)]
     has_layers = all((folder / f"{layers_name(side)}.json").exists() for side in sides)
@@ -54,7 +56,7 @@ def probe(setup: RunSetup) -> dict[str, Any]:
             train_rows=rows["probe_train"],
             select_rows=rows["select"],
             test_rows=rows["test"],
-            epoch=min(done // setup.plan(name).steps_per_epoch for name, done in steps.items()),
+            epoch=min(setup.plan(name).cursor_at(done).epoch for name, done in steps.items()),
             seed=config.seed,
             mode=config.probe.features,
             protocols=config.probe.protocol_names,
@@ -63,6 +65,7 @@ def probe(setup: RunSetup) -> dict[str, Any]:
             classifier=config.probe.classifier,
             num_bootstrap=config.probe.num_bootstrap,
             floors=["pixels", *operators],
+            heads=trained_heads(setup, steps),
         )
     )
     write_predictions(setup.folder, measured.predictions)
