@@ -243,15 +243,19 @@ def prepare(
 def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = False) -> str:
     """Return counts, sizes and bad files of a data set, and each operator's shortcut score if asked for.
 
-    `sheet`: draw a contact sheet of what each operator makes.
+    `sheet`: draw a contact sheet of what each operator makes, and of recordings a GIF of some beside it.
     """
     from pipelines.inspect import inspect as inspect_data
 
     lines = list(inspect_data(config.data).lines())
     if sheet is not None:
+        from raytrain.reporting.event_movie import write_movie
         from raytrain.reporting.operator_sheet import operator_sheet
 
-        operator_sheet(config, open_manifest(config.data), sheet, num_samples=SHEET_SAMPLES)
+        manifest = open_manifest(config.data)
+        operator_sheet(config, manifest, sheet, num_samples=SHEET_SAMPLES)
+        if manifest.modality == "events":
+            lines.append(write_movie(config, manifest, sheet))
     if shortcut:
         from raytrain.evaluation.shortcut import measure_shortcuts, shortcut_lines
 

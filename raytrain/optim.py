@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from raytrain.config.run import OptimizerConfig
+from raytrain.config.pathway import OptimizerConfig
 from raytrain.errors import ConfigError
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")

@@ -25,7 +25,7 @@ class InspectCommand:
     """Show counts, sizes, bad files; --sheet: what each operator makes; --shortcut: what its light tells."""
 
     sheet: str = ""
-    """PNG to draw: rows are samples, columns operators"""
+    """PNG to draw: rows are samples, columns operators; of recordings a GIF of some is written beside it"""
     shortcut: bool = False
     """how far mean and deviation of a patch alone solve the task behind each operator: a hint, no labels"""
     data: DataConfig = field(default_factory=DataConfig)

@@ -47,7 +47,8 @@ def _run_training(config: RunConfig, seeds: int) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     if seeds == 1:
         run = api.train(config, console=console)
-        print("\n".join(text for text in (results_text(run.summary), motion_text(run.summary)) if text))
+        texts = (results_text(run.summary), motion_text(run.summary), _representations(run.folder, config))
+        print("\n".join(text for text in texts if text))
         print(f"results: {run.folder / 'summary.json'}")
         _say_report(run.folder)
         return 0
@@ -57,6 +58,16 @@ def _run_training(config: RunConfig, seeds: int) -> int:
         print(f"results: {runs[0].folder.parent / 'seeds.json'}")
         _say_report(runs[0].folder.parent)
     return 0
+
+
+def _representations(folder: Path, config: RunConfig) -> str:
+    """Return the table of operators and stems, of a run on recordings."""
+    if config.modality != "events":
+        return ""
+    from raytrain.reporting.representations import representations_text
+    from raytrain.reporting.run_data import load_run
+
+    return representations_text(load_run(folder))
 
 
 def _say_report(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What each operator makes of a data set's first samples: a contact sheet, of clips film strips."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from pipelines.clips import motion_words
 from pipelines.decode.clip import motion_of
 from pipelines.decode.event_columns import recording_at
 from pipelines.decode.events import count_picture
-from pipelines.events import join_events
+from pipelines.events import Events, join_events
 from pipelines.manifest import Manifest
 from pipelines.operators import build_operator
 from pipelines.operators.events import build_event_operator
@@ -20,7 +20,7 @@ from pipelines.requests import clip_planner, pixels_of, request_of
 from pipelines.stream import first_samples
 from pipelines.views import Operated
 from raytrain.config import RunConfig
-from raytrain.config.operators import EventOperatorConfig
+from raytrain.config.operators import UNCHANGED, EventOperatorConfig
 from raytrain.reporting.contact_sheet import contact_sheet
 from raytrain.reporting.film_strip import Strips, film_strips
 
@@ -37,17 +37,13 @@ def operator_sheet(config: RunConfig, manifest: Manifest, path: Path, *, num_sam
         return
     chunk = first_samples(manifest, config.data, seed=config.seed, count=num_samples)
     titles = [Path(key).stem[-MAX_TITLE:] for key in chunk.keys]
-    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
     columns: dict[str, Any]
-    if config.modality == "events":
+    if manifest.modality == "events":
         events = join_events([(chunk, place) for place in range(len(chunk))])
-        columns = {
-            name: _polarities(build_event_operator(operator)(events).numpy())
-            for name, operator in operators.items()
-            if isinstance(operator, EventOperatorConfig)
-        }
+        columns = {operator.name: _surfaces(operator, events) for operator in _event_operators(config)}
         contact_sheet(pictures(chunk), columns, str(path), row_titles=titles)
         return
+    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
     images = torch.from_numpy(chunk.images)
     columns = {name: build_operator(operator)(images).numpy() for name, operator in operators.items()}
     contact_sheet(chunk.images, columns, str(path), row_titles=titles)
@@ -58,9 +54,25 @@ def pictures(chunk: Chunk) -> UInt8s:
     return np.stack([count_picture(recording_at(chunk, place)) for place in range(len(chunk))])
 
 
-def _polarities(maps: Float32s) -> Float32s:
+def _event_operators(config: RunConfig) -> list[EventOperatorConfig]:
+    """Return the surfaces that the pathways take; where they are for other samples one of each kind."""
+    operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
+    found: list[EventOperatorConfig] = [
+        operator for operator in operators.values() if isinstance(operator, EventOperatorConfig)
+    ]
+    if config.modality != "events":
+        found = [kind() for kind in get_args(EventOperatorConfig)]
+    return [operator for operator in found if operator.name not in UNCHANGED]
+
+
+def _surfaces(config: EventOperatorConfig, events: Events) -> Float32s:
+    operator = build_event_operator(config)
+    return polarities(operator(events).numpy(), operator.num_polarities)
+
+
+def polarities(maps: Float32s, num_polarities: int) -> Float32s:
     """Return a surface's sum over its bins: two polarities as colours, one as grey; f32[N, 1 or 3, H, W]."""
-    if maps.shape[1] % 2:
+    if num_polarities == 1:
         return np.asarray(maps.sum(axis=1, keepdims=True), np.float32)
     darker, brighter = maps.reshape(len(maps), 2, -1, *maps.shape[2:]).sum(axis=2).transpose(1, 0, 2, 3)
     return np.asarray(np.stack([brighter, np.zeros_like(darker), darker], axis=1), np.float32)

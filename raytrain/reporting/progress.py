@@ -65,13 +65,16 @@ class ProgressPrinter:
             for name, line in self._latest.items()
         )
         running = [line for line in self._latest.values() if line["step"] < self._own_steps[line["pathway"]]]
-        rate = sum(line["samples_per_s"] for line in running or self._latest.values())
+        running = running or list(self._latest.values())
+        rate = f"{sum(line['samples_per_s'] for line in running):.0f} samples/s"
+        if any("events_per_s" in line for line in running):
+            rate += f"  {event_rate(sum(line.get('events_per_s', 0.0) for line in running))}"
         memory = sum(line["memory_mib"] for line in self._latest.values()) / 1024
         epoch = max(line["epoch"] for line in self._latest.values()) + 1
         elapsed = time.monotonic() - self._began
         return (
             f"step {step}/{self._num_steps}  epoch {epoch}/{self._epochs}  loss {losses}  "
-            f"{rate:.0f} samples/s  {memory:.1f} GiB  elapsed {clock(elapsed)}  left {self._left(step)}"
+            f"{rate}  {memory:.1f} GiB  elapsed {clock(elapsed)}  left {self._left(step)}"
         )
 
     def _left(self, step: int) -> str:
@@ -86,6 +89,14 @@ class ProgressPrinter:
         if self._bar:
             self._bar.stop()
             self._bar = None
+
+
+def event_rate(per_s: float) -> str:
+    """Return events a second in words, e.g. `1.2 Mev/s`."""
+    for size, unit in ((1e6, "Mev/s"), (1e3, "kev/s")):
+        if per_s >= size:
+            return f"{per_s / size:.1f} {unit}"
+    return f"{per_s:.0f} ev/s"
 
 
 def clock(seconds: float) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from raytrain.health import Health
 from raytrain.reporting.contact_sheet import contact_sheet
+from raytrain.reporting.operator_sheet import polarities
 from raytrain.training.observe import TensorFigures
 from raytrain.training.replay import Replay
 
@@ -21,11 +22,10 @@ WIDTH = 110
 
 def replay_text(replay: Replay, *, every_tensor: bool = False) -> str:
     """Return what is said of a replayed step on one rank; of `every_tensor`, or of the layers' outputs."""
-    epoch, batch = divmod(replay.step - 1, replay.steps_per_epoch)
     of_ranks = f", rank {replay.rank} of {replay.num_ranks}" if replay.num_ranks > 1 else ""
     parts = [
-        f"pathway {replay.pathway}, step {replay.step} (epoch {epoch}, batch {batch} of "
-        f"{replay.steps_per_epoch}){of_ranks}",
+        f"pathway {replay.pathway}, step {replay.step} (epoch {replay.cursor.epoch}, batch "
+        f"{replay.cursor.step} of {replay.steps_per_epoch}){of_ranks}",
         _on_the_way(replay),
         _batch(replay),
         _losses(replay),
@@ -41,10 +41,14 @@ def replay_sheet(replay: Replay, path: Path) -> int:
     order = [*replay.blamed, *(place for place in range(len(replay.keys)) if place not in replay.blamed)]
     shown = order[:SHEET_ROWS]
     titles = [_title(replay.keys[place], blamed=place in replay.blamed) for place in shown]
-    images, bytes_, maps = (_one_frame(made[shown]) for made in (replay.images, replay.views, replay.maps))
-    views = np.asarray(bytes_ / np.float32(255), np.float32)
+    images, bytes_ = (_one_frame(made[shown]) for made in (replay.images, replay.views))
+    columns = {"augmented": np.asarray(bytes_ / np.float32(255), np.float32)}
+    if replay.maps is not None:
+        maps = _one_frame(replay.maps[shown])
+        of_events = replay.num_polarities > 0
+        columns[replay.pathway] = polarities(maps, replay.num_polarities) if of_events else maps
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(images, {"augmented": views, replay.pathway: maps}, str(path), row_titles=titles)
+    contact_sheet(images, columns, str(path), row_titles=titles)
     return len(shown)
 
 

@@ -89,13 +89,26 @@ def _further_line(name: str, values: dict[str, Any], key: str) -> str:
 def seeds_table(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return means over seeds of accuracy, control and gain by representation, and gains over identity's.
 
-    `representations` are of the main protocol; `further` holds those of the others by name.
+    `representations` are of the main protocol; `further` holds those of the others that all seeds have.
     """
-    tables = [by_protocol(summary) for summary in summaries]
-    main, *others = [_means(list(zip(*same, strict=True))) for same in zip(*tables, strict=True)]
-    names = [entries[0].get("protocol_name", "ridge") for entries in tables[0]]
+    tables = [
+        {entries[0].get("protocol_name", "ridge"): entries for entries in by_protocol(summary)}
+        for summary in summaries
+    ]
+    names = [name for name in tables[0] if all(name in table for table in tables)]
+    main, *others = [_means(_of_all_seeds([table[name] for table in tables])) for name in names]
     further = {"further": dict(zip(names[1:], others, strict=True))} if others else {}
     return {"seeds": [summary["seed"] for summary in summaries], "representations": main, **further}
+
+
+def _of_all_seeds(tables: list[list[dict[str, Any]]]) -> list[tuple[dict[str, Any], ...]]:
+    """Return the entries of each representation that all seeds have, one of each seed."""
+    by_name = [{title(entry["pathways"]): entry for entry in table} for table in tables]
+    return [
+        tuple(found[name] for found in by_name)
+        for name in by_name[0]
+        if all(name in found for found in by_name)
+    ]
 
 
 def _means(same_entries: list[tuple[dict[str, Any], ...]]) -> dict[str, Any]:

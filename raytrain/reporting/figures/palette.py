@@ -27,6 +27,9 @@ _PATHWAYS = (
     ("#3f4fb5", "#98a6ff"),
     ("#6d4c41", "#a78d6d"),
 )
+# Of recordings, on dark ground in both themes: few bright points are seen best so.
+RECORDING_GROUND, RECORDING_GAP = _NEUTRAL["ground"][1], _NEUTRAL["grid"][1]
+BRIGHTER, DARKER = _PATHWAYS[1][1], _PATHWAYS[0][1]
 _MARKERS = "os^DvPX"
 _CLASSES = (
     ("#332288", "#a99bf0"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeAlias, Union
 
 from raytrain.reporting.figures.canvas import Drawing
@@ -31,7 +32,18 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: bool = False
+    groups: Sequence[tuple[str, int]] = ()
+    """heading and number of rows that stand under it, one after the other; empty: no headings"""
     kind: str = "table"
+
+    @property
+    def bodies(self) -> list[tuple[str, Sequence[Sequence[str]]]]:
+        """The rows under each heading."""
+        ends = accumulate(count for _, count in self.groups)
+        return [
+            (title, self.rows[end - count : end])
+            for (title, count), end in zip(self.groups, ends, strict=True)
+        ] or [("", self.rows)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +88,21 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moving:
+    """A picture that moves, and what stands in its place where nothing shall move, and on paper."""
+
+    source: str
+    """data URI"""
+    still: str
+    """data URI"""
+    alt: str
+    caption: str
+    width_px: int
+    height_px: int
+    kind: str = "moving"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chooser:
     """Blocks of which one choice is shown at a time."""
 
@@ -110,7 +137,7 @@ class Code:
 
 
 Block: TypeAlias = Union[  # noqa: UP007 - it names classes by strings
-    Text, Missing, Table, Facts, Figures, Beside, Image, Chooser, Folded, Links, Code
+    Text, Missing, Table, Facts, Figures, Beside, Image, Moving, Chooser, Folded, Links, Code
 ]
 
 

@@ -15,6 +15,8 @@ from raytrain.reporting.report.sections.layers import layers
 from raytrain.reporting.report.sections.motion import motion
 from raytrain.reporting.report.sections.operators import operators
 from raytrain.reporting.report.sections.origin import origin
+from raytrain.reporting.report.sections.representations import TITLE as SIDE_BY_SIDE
+from raytrain.reporting.report.sections.representations import representations
 from raytrain.reporting.report.sections.results import gain_figure, results
 from raytrain.reporting.report.sections.seeds import seeds, seeds_figure, short
 from raytrain.reporting.report.sections.shortcut import shortcut
@@ -59,6 +61,7 @@ def _run_page(run: RunData, wanted: str) -> Page:
     chosen = choose_classes(run, wanted)
     makers: list[tuple[str, str, Callable[[RunData], Section]]] = [
         ("results", "Results", results),
+        *([("representations", SIDE_BY_SIDE, representations)] if run.config.modality == "events" else []),
         ("layers", "Layer by layer", layers),
         ("subsets", "Combinations of pathways", subsets),
         ("classes", "Class by class", classes),

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raytrain.reporting.progress import ProgressPrinter, clock
+from raytrain.reporting.progress import ProgressPrinter, clock, event_rate
 
 
 class Time:
@@ -70,6 +70,19 @@ def test_a_line_says_losses_rate_memory_and_time(time: Time) -> None:
         "step 10/100  epoch 1/4  loss identity 0.7500  lbp 0.2500  160 samples/s  1.5 GiB  "
         "elapsed 0:30  left ?\n"
     )
+
+
+def test_a_line_says_the_events_of_recordings(time: Time) -> None:
+    printer, said = printer_of()
+    printer.update([line("identity", 10, events_per_s=1.05e6), line("lbp", 10, events_per_s=2e5)])
+    assert "  200 samples/s  1.2 Mev/s  1.0 GiB  " in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(12e6, "12.0 Mev/s"), (340_000, "340.0 kev/s"), (999.4, "999 ev/s"), (0, "0 ev/s")]
+)
+def test_event_rate(per_s: float, text: str) -> None:
+    assert event_rate(per_s) == text
 
 
 def test_the_estimate_leaves_the_start_up_out(time: Time) -> None:

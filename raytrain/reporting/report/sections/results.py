@@ -15,7 +15,8 @@ PROTOCOLS = {
     "ridge": "Ridge classifier",
     "logistic": "Logistic regression",
     "knn": "Nearest neighbours",
-    "classifier": "The pathway's own classifier",
+    "classifier": "Trained classifier",
+    "head": "The network's own classifier",
 }
 
 

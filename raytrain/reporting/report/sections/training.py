@@ -6,6 +6,7 @@ from raytrain.reporting.figures.canvas import Drawing
 from raytrain.reporting.figures.curves import Curve, curves, layer_curves
 from raytrain.reporting.figures.layers import by_pathway, layer_number
 from raytrain.reporting.figures.waits import waits
+from raytrain.reporting.progress import event_rate
 from raytrain.reporting.report.blocks import Block, Figures, Folded, Missing, Section, Table
 from raytrain.reporting.run_data import RunData
 
@@ -124,6 +125,7 @@ def waiting(run: RunData) -> Section:
     """Return the wait ledger and the speed of each pathway."""
     entries = run.summary["pathways"]
     shares = {entry["name"]: entry["waits"] for entry in entries if entry.get("waits")}
+    of_events = any("events_per_s" in entry for entry in entries)
     rows = []
     for entry in entries:
         lines = [line for line in run.lines if line["pathway"] == entry["name"]]
@@ -133,13 +135,14 @@ def waiting(run: RunData) -> Section:
                 entry["name"],
                 f"{entry['steps']:,}",
                 f"{entry['samples_per_s']:.1f}" if entry.get("samples_per_s") else "-",
+                *([event_rate(entry["events_per_s"]) if entry.get("events_per_s") else "-"] * of_events),
                 f"{memory:,}" if memory else "-",
                 str(entry.get("restarts", 0)),
             ]
         )
     table = Table(
         caption="Speed at the end, and memory of the process that trained the pathway",
-        header=["pathway", "steps", "samples/s", "memory, MiB", "restarts"],
+        header=["pathway", "steps", "samples/s", *(["events"] * of_events), "memory, MiB", "restarts"],
         rows=rows,
     )
     if not shares:
