@@ -53,7 +53,7 @@ def read(tmp_path: Path) -> Iterator[Read]:
             source=StreamSource(**{**source.__dict__, "on_decoded": decoded}),
             cursors={"lbp/0": numbers[0]},
             num_chunks=epochs * PER_EPOCH,
-            num_used=NUM,
+            num_used=[NUM] * epochs,
             window_chunks=WINDOW,
             chunk_bytes=LENGTH * 3 * source.data.canvas_px**2,
         )
