@@ -264,12 +264,14 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
 
 
 def listing(kind: str = "") -> dict[str, dict[str, str]]:
-    """Return what there is, a line about each: presets, sources, operators, encoders, objectives, cache."""
+    """Return what there is, a line about each: presets, sources, the parts of a pathway, cache."""
     from pipelines.operators import OPERATORS
     from pipelines.operators.events import EVENT_OPERATORS
     from pipelines.sources import SOURCES
+    from raytrain.config.operators import EventsConfig
     from raytrain.encoders import ENCODERS
     from raytrain.objectives import OBJECTIVES
+    from raytrain.stems import STEMS
 
     def first_lines(registry: dict[str, Any]) -> dict[str, str]:
         return {name: (item.__doc__ or "").strip().splitlines()[0] for name, item in registry.items()}
@@ -277,7 +279,8 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
     all_kinds = {
         "presets": {name: preset_title(name) for name in preset_names()},
         "sources": first_lines({s: importlib.import_module(f"pipelines.sources.{s}") for s in SOURCES}),
-        "operators": first_lines(OPERATORS | EVENT_OPERATORS),
+        "operators": first_lines({**OPERATORS, **EVENT_OPERATORS, "events": EventsConfig}),
+        "stems": first_lines(STEMS),
         "encoders": first_lines(ENCODERS),
         "objectives": first_lines(OBJECTIVES),
     }

@@ -24,6 +24,15 @@ def empty_sample(config: PathwayConfig, canvas_px: int, sensor: tuple[int, int])
     return torch.zeros(1, *frames, 3, canvas_px, canvas_px, dtype=torch.uint8)
 
 
+def check_shift(name: str, config: PathwayConfig, sensor: tuple[int, int]) -> None:
+    """Raise ConfigError where recordings may be shifted off their sensor altogether."""
+    if config.augmentation.shift_px and config.augmentation.shift_px >= min(sensor):
+        raise ConfigError(
+            f"pathways.{name}.augmentation.shift_px is {config.augmentation.shift_px}, on a sensor of "
+            f"{sensor[0]} x {sensor[1]} px: nothing would be left of a recording; use a tenth of it, or less"
+        )
+
+
 def check_rows(name: str, config: PathwayConfig, num_rows: int) -> None:
     """Raise ConfigError where a sequence that only the data tell is too short to predict along."""
     if not isinstance(config.objective, PredictionSettings):

@@ -32,7 +32,7 @@ class StepInputs:
     watch: Watch | None = None
 
     def take_maps(self) -> Tensor:
-        """Give the maps away, so that they are freed once the first layer is done with them."""
+        """Give the maps away, so that they are freed while the layers above are still at work."""
         maps, self.maps = self.maps, None
         assert maps is not None, "taken once"
         return maps

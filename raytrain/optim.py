@@ -54,18 +54,22 @@ class NamedAdam:
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Replace the state by `state_tensors` of an optimiser of the same parameters.
 
+        A parameter that never had a gradient has no state.
+
         Raises:
             ConfigError: a name is missing or unknown, or a shape differs.
         """
-        complete = {f"{name}.{moment}" for name in self._parameters for moment in MOMENTS}
-        if tensors and tensors.keys() != complete:
+        stepped = [n for n in self._parameters if any(f"{n}.{moment}" in tensors for moment in MOMENTS)]
+        complete = {f"{name}.{moment}" for name in stepped for moment in MOMENTS}
+        if tensors.keys() != complete:
             name = min(tensors.keys() ^ complete)
             raise ConfigError(
                 f"optimizer state {name} is {'missing' if name in complete else 'unknown'} in the "
                 "checkpoint: it belongs to other settings, use a new run folder or set them back"
             )
         self._adam.state.clear()
-        for name, parameter in self._parameters.items() if tensors else ():
+        for name in stepped:
+            parameter = self._parameters[name]
             for moment in MOMENTS[1:]:
                 check_same(f"{name}.{moment}", tensors[f"{name}.{moment}"], parameter)
             steps = tensors[f"{name}.step"].to(torch.float32, copy=True)

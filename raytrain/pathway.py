@@ -24,7 +24,7 @@ from raytrain.config.stems import NoStemConfig
 from raytrain.encoders import build_encoder
 from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
-from raytrain.fits import check_rows, check_size, empty_sample
+from raytrain.fits import check_rows, check_shift, check_size, empty_sample
 from raytrain.gradients import Gradients, StepInputs, Watch
 from raytrain.objectives import build_objective
 from raytrain.optim import build_optimizer, check_same
@@ -69,6 +69,7 @@ class Pathway:
         self.name, self.config, self.seed, self.device, self.training = name, config, seed, device, training
         self.standardiser = standardiser.to(device)
         self._views = Views(config, canvas_px=canvas_px, standardiser=self.standardiser).to(device)
+        check_shift(name, config, sensor)
         words = (seed, name)
         stem: Stem | None = None
         if not isinstance(config.stem, NoStemConfig):
@@ -209,8 +210,8 @@ class Pathway:
             if watch is not None:
                 watch(self.encoder.representation(representation_map, grid))
 
+        maps, grid = self._encoder_input(views)  # a stem is computed in fp32, as in training
         with self._autocast(), self._uncompiled():
-            maps, grid = self._encoder_input(views)
             representation_map = self.encoder(maps, show)
         representation: Tensor = self.encoder.representation(representation_map, grid)
         return representation
@@ -248,8 +249,9 @@ class Pathway:
         self.encoder.train()
         for norm in norms:
             norm.momentum = None
+        maps, _ = self._encoder_input(self.views_of(pixels))
         with self._autocast(), self._uncompiled():
-            self.encoder(self._encoder_input(self.views_of(pixels))[0])
+            self.encoder(maps)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 

@@ -92,6 +92,15 @@ def _check_stem(name: str, pathway: PathwayConfig) -> None:
             f"pathways.{name}: a stem reads operator events, the recording itself; got operator {operator} "
             f"with stem {stem}"
         )
+    if (
+        stem != NoStemConfig.name
+        and isinstance(pathway.cut, PatchesConfig)
+        and pathway.cut.normalize != "none"
+    ):
+        raise ConfigError(
+            f"pathways.{name}.cut.normalize is {pathway.cut.normalize}, but a patch of a stem's map that no "
+            "event touches is flat: dividing by its deviation has no gradient; set it to none"
+        )
     if pathway.encoder.name == NoEncoderConfig.name and stem == NoStemConfig.name:
         raise ConfigError(f"pathways.{name}: encoder none behind no stem leaves nothing to train; set one")
     if stem == PhasedLstmConfig.name and (pathway.encoder.name, pathway.cut.name) != ("none", "surface"):

@@ -25,7 +25,8 @@ class TrainingConfig:
     batch_size: int = 32
     """samples a step over all workers of a pathway"""
     batch_events: int = 0
-    """most events of a batch, of recordings; 0: no bound; batch_size stays the most samples"""
+    """most events of a training batch, of recordings; 0: no bound; batch_size stays the most samples. Batches
+    then depend on data.lanes; what is represented goes by probe.batch_size"""
     workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
@@ -114,6 +115,11 @@ class RunConfig:
             raise ConfigError(
                 f"training.batch_events is {self.training.batch_events}, but the samples are of kind "
                 f"{self.modality}, without events; leave it out"
+            )
+        if self.training.batch_events and self.training.compile:
+            raise ConfigError(
+                "training.batch_events makes batches of many sizes, and training.compile compiles for one; "
+                "set compile to false"
             )
         if self.modality != "image" and self.data.cache != "none":
             why = "each epoch takes other frames" if self.modality == "clip" else "it is for images"

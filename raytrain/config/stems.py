@@ -59,7 +59,7 @@ class MatrixLstmConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstConfig:
+class LearntEstConfig:
     """Event spike tensor: stamps spread over bins of time by a kernel that a small network learns."""
 
     name: Literal["est"] = "est"
@@ -111,5 +111,5 @@ class PhasedLstmConfig:
         at_least("stem.leak", self.leak, 0)
 
 
-TrainedStemConfig = MatrixLstmConfig | EstConfig | PhasedLstmConfig
+TrainedStemConfig = MatrixLstmConfig | LearntEstConfig | PhasedLstmConfig
 StemConfig = NoStemConfig | TrainedStemConfig

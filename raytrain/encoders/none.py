@@ -19,5 +19,5 @@ class PassLayer(EncoderLayer):
 
 
 def build_none(config: NoEncoderConfig, *, in_channels: int) -> Encoder:
-    """Return an encoder of one layer without parameters."""
+    """Return no network: one layer that hands on a stem's maps, for stems that need nothing behind them."""
     return Encoder([PassLayer()], channels=(in_channels,))

@@ -26,7 +26,7 @@ class Head:
     mode: Mode
 
     def logits(self, features: Features, rows: Integers) -> Floats:
-        """Return f64[n, K], taken in float32 as the network takes them.
+        """Return f64[n, K], taken in float32 of the features as they are kept.
 
         Raises:
             DataError: features of another width.

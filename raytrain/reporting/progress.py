@@ -69,7 +69,9 @@ class ProgressPrinter:
         rate = f"{sum(line['samples_per_s'] for line in running):.0f} samples/s"
         if any("events_per_s" in line for line in running):
             rate += f"  {event_rate(sum(line.get('events_per_s', 0.0) for line in running))}"
-        memory = sum(line["memory_mib"] for line in self._latest.values()) / 1024
+        # pathways that are trained in one process share its memory
+        held = {line.get("process", name): line["memory_mib"] for name, line in self._latest.items()}
+        memory = sum(held.values()) / 1024
         epoch = max(line["epoch"] for line in self._latest.values()) + 1
         elapsed = time.monotonic() - self._began
         return (

@@ -14,6 +14,7 @@ from raytrain.checkpoint import TENSORS
 from raytrain.config import PathwayConfig
 from raytrain.config.operators import num_bins
 from raytrain.config.stems import NoStemConfig
+from raytrain.evaluation.head import HEAD
 from raytrain.metrics import group_bootstrap
 from raytrain.reporting.compare import NUM_RESAMPLES
 from raytrain.reporting.progress import event_rate
@@ -22,7 +23,6 @@ from raytrain.reporting.run_data import RunData
 
 BASE = "count"
 """operator that the others of a group are compared with"""
-HEAD = "head"
 _MOMENT = ".exp_avg"
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.events import Events
-from raytrain.config.stems import EstConfig
+from raytrain.config.stems import LearntEstConfig
 from raytrain.layers import keyed_initial_values
 from raytrain.stems.base import Stem
 
@@ -27,7 +27,7 @@ class Est(Stem):
     numbers voxels in float32, which rounds in large batches.
     """
 
-    def __init__(self, config: EstConfig) -> None:
+    def __init__(self, config: LearntEstConfig) -> None:
         super().__init__()
         self.config = config
         self.channels = config.channels
@@ -42,8 +42,9 @@ class Est(Stem):
             kernel = self._tabulated(stamps) if self.config.table_points else self._exact(stamps)
             weights = stamps[:, None] * kernel
         place = ((events.sample * 2 + events.p) * height + events.y) * width + events.x
-        voxels = weights.new_zeros(len(events) * 2 * height * width, bins)
-        voxels = voxels.index_put((place,), weights, accumulate=True)
+        voxel = place[:, None] * bins + torch.arange(bins, device=place.device)
+        voxels = weights.new_zeros(len(events) * 2 * height * width * bins)
+        voxels = voxels.index_add(0, voxel.flatten(), weights.flatten())
         return voxels.view(len(events), 2, height, width, bins).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
     def _stamps(self, events: Events) -> Tensor:
@@ -69,7 +70,9 @@ class Est(Stem):
         by_bin = table.unfold(0, last + 1, per_span).flip(0).t()  # [last + 1, bins], bin 0 nearest to 0
         places = stamps * last
         below = places.long().clamp(max=last - 1)
-        return torch.lerp(by_bin[below], by_bin[below + 1], (places - below)[:, None])
+        # embedding, because its backward pass adds in one order on any number of threads; indexing does not
+        left, right = nn.functional.embedding(below, by_bin), nn.functional.embedding(below + 1, by_bin)
+        return torch.lerp(left, right, (places - below)[:, None])
 
 
 def _network(units: int) -> nn.Sequential:

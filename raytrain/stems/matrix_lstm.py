@@ -50,7 +50,7 @@ class MatrixLstm(Stem):
     Example: `MatrixLstm(MatrixLstmConfig(hidden=3))(events)` is f[B, 3, H, W].
 
     Source: Cannici, Ciccone, Romanoni, Matteucci 2020, "A Differentiable Recurrent Surface for Asynchronous
-    Event-Based Vision". The features, bounds and bins are the authors'; their largest delay, first and last
+    Event-Based Data". The features, bounds and bins are the authors'; their largest delay, first and last
     stamps are taken over the events alone, where theirs also saw the padding of shorter rows.
     """
 

@@ -29,12 +29,13 @@ class PhasedLstm(Stem):
         log_shortest, log_longest = math.log(config.shortest_us), math.log(config.longest_us)
         periods = torch.rand(config.channels) * (log_longest - log_shortest) + log_shortest
         self.log_period_us = nn.Parameter(periods)
-        self.shift_us = nn.Parameter(torch.rand(config.channels) * periods.exp())
+        # a share of the period: in microseconds the optimiser's steps would be below its last bit
+        self.shift = nn.Parameter(torch.rand(config.channels))
 
     def forward(self, events: Events) -> Tensor:
         """Return the hidden state after each recording's last event, f[B, C, 1, 1]; without events 0."""
         taken, heard = _spread(events, self.config.max_events)
-        kind = self.shift_us.dtype
+        kind = self.shift.dtype
         sizes = (max(1, events.width - 1), max(1, events.height - 1))
         x, y, p = (column[taken].to(kind) for column in (events.x, events.y, events.p))
         inputs = self.embedding(torch.stack([x / sizes[0], y / sizes[1], p], -1) * 2 - 1)
@@ -49,7 +50,7 @@ class PhasedLstm(Stem):
     def _gates(self, stamps_us: Tensor) -> Tensor:
         """Return how far each unit's gate is open at stamps [T, B]: f[T, B, C] in 0 .. 1."""
         share, period = self.config.open_share, self.log_period_us.exp()
-        phase = torch.remainder(stamps_us[..., None] - self.shift_us, period) / period
+        phase = torch.remainder(stamps_us[..., None] / period - self.shift, 1.0)
         rising, falling = 2 * phase / share, 2 - 2 * phase / share
         closed = self.config.leak * phase if self.training else torch.zeros_like(phase)
         return torch.where(phase < share / 2, rising, torch.where(phase < share, falling, closed))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from raytrain.pathway import Pathway
-from raytrain.training.observe import LayerCall, TensorFigures
+from raytrain.training.observe import LayerCall, TensorFigures, of_stem
 
 Finite = Callable[[Tensor], bool]
 """told which samples count, bool[B]: whether everything is finite then"""
@@ -27,7 +27,7 @@ def blame(
     shown = list(figures.samples)
     if 0 < len(shown) < num_samples:
         return shown, f"made so by {len(shown)} of {num_samples} samples"
-    if call is None or figures.kind == "input" or "stem" in figures.name:
+    if call is None or figures.kind == "input" or of_stem(figures.name):
         return shown, f"in all {num_samples} samples" if shown else "its samples are not looked for"
     check = _activation_check if figures.kind == "activation" else _loss_check
     return _search(check(pathway, figures, call), num_samples)

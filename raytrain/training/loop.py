@@ -131,6 +131,7 @@ class PathwayLoop:
                 "losses": dict(zip(self.pathway.loss_names, values, strict=True)),
                 **self._pace.rates,
                 "memory_mib": memory_mib(self.pathway.device),
+                "process": os.getpid(),
                 "waits": self.ledger.shares(),
                 "health": health,
             }

@@ -224,8 +224,13 @@ class StepObserver:
 
 def layer_of(parameter: str) -> int | None:
     """Return the layer's number that a parameter's name names first, e.g. encoder.layers.3.conv.bias."""
-    words = parameter.split(".")
-    return None if "stem" in words else next((int(word) for word in words if word.isdigit()), None)
+    numbers = (int(word) for word in parameter.split(".") if word.isdigit())
+    return None if of_stem(parameter) else next(numbers, None)
+
+
+def of_stem(name: str) -> bool:
+    """Return whether a tensor is the stem's by its name, e.g. encoder.stem.lstm.bias_hh_l0 or stem maps."""
+    return "stem" in name.replace(".", " ").split()
 
 
 def void(_: object) -> None:

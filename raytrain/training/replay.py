@@ -22,7 +22,7 @@ from pipelines.stage import OperatorStage, StageSettings, view_name
 from pipelines.views import Operated
 from raytrain.checkpoint import load_checkpoint
 from raytrain.config.operators import EventsConfig
-from raytrain.config.stems import EstConfig as EstStemConfig
+from raytrain.config.stems import LearntEstConfig
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.health import Health, HealthMeter
 from raytrain.pathway import Pathway
@@ -285,7 +285,7 @@ def _note_inputs(setup: RunSetup, pathway: Pathway, batch: Batch, observer: Step
         shown = pixels.cpu().numpy(), operated.augmented(pixels, draws).cpu().numpy()
     pictures = {"images": shown[0], "views": shown[1], "maps": None}
     if isinstance(config.operator, EventsConfig):  # the stem's maps are noted within the step
-        return pictures | {"num_polarities": 2 if isinstance(config.stem, EstStemConfig) else 1}
+        return pictures | {"num_polarities": 2 if isinstance(config.stem, LearntEstConfig) else 1}
     maps = operated(pixels, draws)
     observer.note("operator maps", maps, kind="input", places="images")
     polarities = getattr(operated.operator, "num_polarities", 0)

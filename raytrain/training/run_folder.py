@@ -115,7 +115,8 @@ def _check_unchanged(folder: Path, config: RunConfig, manifest_hash: str) -> Non
     if config.training.batch_events and lanes != config.num_lanes:
         raise ConfigError(
             f"{folder} was made with {lanes} lane(s), not {config.num_lanes}: by training.batch_events its "
-            f"batches would be others; set data.lanes = {lanes} or name another --out"
+            f"batches would be others; set data.lanes = {lanes}, and workers that divide it, or name "
+            "another --out"
         )
 
 

@@ -23,6 +23,7 @@ from pipelines.views import Operated
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import MotionConfig
+from raytrain.config.encoders import ResnetSettings
 from raytrain.config.operators import EventsConfig
 from raytrain.errors import ConfigError
 from raytrain.pathway import Pathway
@@ -213,7 +214,8 @@ def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
     """Return where batches end by training.batch_events; None: nothing but their samples bounds them.
 
     Raises:
-        ConfigError: recordings of the pretrain split whose events nobody has counted.
+        ConfigError: recordings of the pretrain split whose events nobody has counted, or which could make a
+        batch of one, which batch norm cannot use.
     """
     if not config.training.batch_events:
         return None
@@ -225,13 +227,26 @@ def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
             f"training.batch_events needs the number of events of every recording, which {unknown} of "
             f"{len(rows)} in {manifest.root} lack; `raytrain prepare` counts them"
         )
+    longest, bound = int(counts.max(initial=0)), config.training.batch_events
+    normed = any(_has_batch_norm(pathway) for pathway in config.pathways.values())
+    if normed and config.num_lanes == 1 and 2 * longest > bound:
+        raise ConfigError(
+            f"training.batch_events is {bound:,}, but a recording of {longest:,} events could be a batch of "
+            f"its own, and batch norm needs two samples: set it to {2 * longest:,} or more, or cut long "
+            "recordings by `raytrain prepare --data.events.slice_events`"
+        )
     return EventLimits(
         num_events=counts,
         batch_size=config.training.batch_size,
-        batch_events=config.training.batch_events,
+        batch_events=bound,
         seed=config.seed,
         unit=2 * config.num_lanes if config.num_lanes > 1 else 1,
     )
+
+
+def _has_batch_norm(pathway: PathwayConfig) -> bool:
+    encoder = pathway.encoder
+    return isinstance(encoder, ResnetSettings) or bool(getattr(encoder, "batch_norm", False))
 
 
 def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.manifest import Manifest
 from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.training import experiment
@@ -22,8 +23,9 @@ def test_a_killed_stem_comes_back_and_changes_no_weight(
     packed = tmp_path / "packed"
     api.prepare(from_mapping(event_values(tmp_path, names)).data, str(packed), shards="encoded")
     values = event_values(tmp_path / "inline", names)
-    # batches of unlike numbers of recordings: most are bounded by their events
-    values["training"]["batch_events"] = 1500
+    counts = Manifest.load(str(packed / "manifest.parquet")).num_events
+    assert counts is not None
+    values["training"]["batch_events"] = 2 * int(counts.max())  # most batches are bounded by their events
     values["data"] = {"root": str(packed), "chunk_mib": 0.02, "select_fraction": 0.0}
     inline = api.train(from_mapping(values))
     first = once(tmp_path, "killed")

@@ -78,6 +78,12 @@ def test_a_line_says_the_events_of_recordings(time: Time) -> None:
     assert "  200 samples/s  1.2 Mev/s  1.0 GiB  " in said.getvalue()
 
 
+def test_the_memory_of_one_process_is_counted_once(time: Time) -> None:
+    printer, said = printer_of()
+    printer.update([line("identity", 10, process=7), line("lbp", 10, process=7)])
+    assert "  0.5 GiB  " in said.getvalue()
+
+
 @pytest.mark.parametrize(
     ("per_s", "text"), [(12e6, "12.0 Mev/s"), (340_000, "340.0 kev/s"), (999.4, "999 ev/s"), (0, "0 ev/s")]
 )

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raytrain.config.stems import EstConfig
+from raytrain.config.stems import LearntEstConfig
 from raytrain.errors import ConfigError
 from raytrain.stems import Est, build_stem
 
@@ -14,7 +14,7 @@ LAYERS = {0: 1, 2: 2, 4: 3}
 
 
 def fixture_stem(parity, **values):
-    stem = Est(EstConfig(bins=BINS, units=4, **values)).double()
+    stem = Est(LearntEstConfig(bins=BINS, units=4, **values)).double()
     state = {f"{index}.weight": parity[f"est_mlp_W{number}"] for index, number in LAYERS.items()}
     state |= {f"{index}.bias": parity[f"est_mlp_b{number}"] for index, number in LAYERS.items()}
     stem.kernel.load_state_dict(state)
@@ -23,7 +23,7 @@ def fixture_stem(parity, **values):
 
 @pytest.fixture(scope="module")
 def built():
-    return build_stem(EstConfig(), seed_words=(0, "est"))
+    return build_stem(LearntEstConfig(), seed_words=(0, "est"))
 
 
 # the table is linear between its points; the network has a kink within one of its 2,048 cells here and there
@@ -40,7 +40,7 @@ def test_trilinear_kernel_gives_the_fixture_too(parity, recordings):
         def forward(self, distance):
             return (1 - (BINS - 1) * distance.abs()).clamp(min=0)
 
-    stem = Est(EstConfig(bins=BINS, table_points=0))
+    stem = Est(LearntEstConfig(bins=BINS, table_points=0))
     stem.kernel = torch.nn.Sequential(Hat(1, 1)).double()
     maps = stem(recordings("s0", "s1")).view(2, 2, BINS, HEIGHT, WIDTH)
     for name, own in zip(("s0", "s1"), maps, strict=True):
@@ -73,11 +73,11 @@ def test_kernel_is_fitted_to_the_trilinear_one(built):
 
 def test_every_pathway_begins_with_the_same_kernel_of_its_own(built):
     with torch.no_grad():
-        other = build_stem(EstConfig(), seed_words=(1, "other"))
+        other = build_stem(LearntEstConfig(), seed_words=(1, "other"))
     assert all(a.equal(b) for a, b in zip(built.parameters(), other.parameters(), strict=True))
     with torch.no_grad():
         other.kernel[0].weight.zero_()
-    again = build_stem(EstConfig(), seed_words=(2, "again"))
+    again = build_stem(LearntEstConfig(), seed_words=(2, "again"))
     assert again.kernel[0].weight.equal(built.kernel[0].weight)
     assert all(values.grad is None and values.requires_grad for values in again.parameters())
 
@@ -111,4 +111,4 @@ def test_odd_recordings(built, drawn):
 )
 def test_wrong_settings(values, words):
     with pytest.raises(ConfigError, match=words):
-        EstConfig(**values)
+        LearntEstConfig(**values)

@@ -31,7 +31,7 @@ def plain(network, events, taken, *, leak):
         passed = events.t[index] - events.t[0]
         opened = []
         for unit in range(size):
-            phase = float((passed - network.shift_us[unit]) % period[unit] / period[unit])
+            phase = float((passed / period[unit] - network.shift[unit]) % 1)
             if phase < share / 2:
                 opened.append(2 * phase / share)
             elif phase < share:
@@ -87,7 +87,7 @@ def test_periods_are_drawn_between_the_bounds():
     assert 10 <= periods.min() < 12
     assert 800 < periods.max() <= 1000
     assert 50 < periods.median() < 200
-    assert ((network.shift_us >= 0) & (network.shift_us <= periods)).all()
+    assert ((network.shift >= 0) & (network.shift < 1)).all()
 
 
 def test_wrong_settings():

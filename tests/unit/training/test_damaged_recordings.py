@@ -198,7 +198,13 @@ def test_stems_train_and_represent_what_is_left(folder: Path, tmp_path: Path) ->
         "spikes": {**common, "stem": {"name": "est", "bins": 2, "units": 4}, "encoder": VGG6},
         "phased": {
             **common,
-            "stem": {"name": "phased_lstm", "channels": 4, "embedding": 4, "max_events": 20},
+            "stem": {
+                "name": "phased_lstm",
+                "channels": 4,
+                "embedding": 4,
+                "open_share": 0.5,
+                "max_events": 20,
+            },
             "encoder": "none",
         },
     }

@@ -20,6 +20,7 @@ from raytrain.reporting.run_data import load_run
 from raytrain.training import run as run_module
 from raytrain.training.finished import read_run
 from raytrain.training.replay import check_step, replay_step
+from raytrain.training.setup import event_limits
 from tests.conftest import StopAfter
 
 GENERATED = {
@@ -30,7 +31,7 @@ GENERATED = {
 }
 COUNT = {
     "operator": "count",
-    "encoder": {"name": "vgg6", "width": 0.0078125, "batch_norm": True},
+    "encoder": {"name": "vgg6", "width": 0.0078125},
     "objective": {"name": "clapp", "num_steps": 1, "skip": 0},
 }
 
@@ -125,6 +126,19 @@ def test_a_run_stopped_in_an_epoch_goes_on_bitwise(
     assert again.summary["pathways"][0]["weights_sha256"] == whole.summary["pathways"][0]["weights_sha256"]
     hashes = [[line["batch_hash"] for line in lines(run)] for run in (again, whole)]
     assert hashes[0] == hashes[1]
+
+
+def test_a_batch_of_one_recording_is_refused_where_batch_norm_needs_two(packed: Path, tmp_path: Path) -> None:
+    longest = int(counts(packed).max())
+    plain = config(tmp_path / "run", packed, batch_events=2 * longest - 1)
+    encoder = replace(plain.pathways["count"].encoder, batch_norm=True)
+    normed = replace(plain, pathways={"count": replace(plain.pathways["count"], encoder=encoder)})
+    manifest = Manifest.load(str(packed / "manifest.parquet"))
+    with pytest.raises(ConfigError, match=f"batch norm needs two samples: set it to {2 * longest:,} or more"):
+        event_limits(normed, manifest)
+    enough = replace(normed, training=replace(normed.training, batch_events=2 * longest))
+    for settings in (plain, enough):
+        assert event_limits(settings, manifest) is not None
 
 
 def test_a_bound_that_never_binds_trains_as_none(packed: Path, tmp_path: Path) -> None:

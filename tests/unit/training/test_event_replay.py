@@ -21,8 +21,8 @@ from raytrain.errors import Interrupted
 from raytrain.training import run as run_module
 from raytrain.training.replay import Replay
 from tests.conftest import StopAfter
+from tests.event_runs import VGG6, event_values
 
-VGG6 = {"name": "vgg6", "width": 0.0078125, "batch_norm": True}
 MOVED = {"shift_px": 6, "flip": True}
 STEMMED = {"operator": "events", "cut": "surface", "encoder": VGG6, "objective": "supervised"}
 PATHWAYS: dict[str, dict[str, Any]] = {
@@ -50,35 +50,17 @@ PATHWAYS: dict[str, dict[str, Any]] = {
 STEPS = 6
 
 
-def event_values(out: Path, *names: str, **more: Any) -> dict[str, Any]:
-    return {
-        "out": str(out),
-        "report": False,
-        "cache": {"enabled": False},
-        "data": {
-            "source": "moving_shapes",
-            "select_fraction": 0.0,
-            "chunk_mib": 0.5,
-            "moving_shapes": {"num_train": 12, "num_test": 4, "size_px": 32, "duration_ms": 20},
-        },
-        "training": {
-            "executor": "inline",
-            "epochs": 2,
-            "batch_size": 4,
-            "log_every": 1,
-            "checkpoint_every": 2,
-            "device": "cpu",
-        },
-        "probe": {"enabled": False},
-        "pathways": {name: PATHWAYS[name] for name in names or PATHWAYS},
-        **more,
-    }
+def replayed_values(out: Path, *names: str, **more: Any) -> dict[str, Any]:
+    values = event_values(out, ())
+    values["data"]["moving_shapes"] = {"num_train": 12, "num_test": 4, "size_px": 32, "duration_ms": 20}
+    values["training"] |= {"batch_size": 4, "checkpoint_every": 2}
+    return {**values, "pathways": {name: PATHWAYS[name] for name in names or PATHWAYS}, **more}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
     """A run with checkpoints of steps 5 and 6, every step logged."""
-    return api.train(from_mapping(event_values(tmp_path_factory.mktemp("trained") / "run")))
+    return api.train(from_mapping(replayed_values(tmp_path_factory.mktemp("trained") / "run")))
 
 
 def replayed(folder: Path, pathway: str, step: int) -> Replay:
@@ -163,7 +145,7 @@ def test_pathways_see_the_same_moves_and_epochs_others(
         return plain(self, events, draws)
 
     monkeypatch.setattr(EventAugmentation, "forward", forward)
-    api.train(from_mapping(event_values(tmp_path / "run", "count", "lstm")))
+    api.train(from_mapping(replayed_values(tmp_path / "run", "count", "lstm")))
     assert len(seen) == 2 * STEPS
     assert all(seen.count(draws) == 2 for draws in seen)
     assert any(any(right) for right, _, _ in seen)
@@ -173,7 +155,7 @@ def test_pathways_see_the_same_moves_and_epochs_others(
 def test_an_epoch_that_goes_on_sees_the_same_moves(
     run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = event_values(tmp_path / "run", "count", "lstm")
+    values = replayed_values(tmp_path / "run", "count", "lstm")
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "StopSignal", lambda: StopAfter(3))
         with pytest.raises(Interrupted):
@@ -185,6 +167,6 @@ def test_an_epoch_that_goes_on_sees_the_same_moves(
 
 
 def test_augmentation_changes_training(run: api.Run, tmp_path: Path) -> None:
-    values = event_values(tmp_path / "run", "count")
+    values = replayed_values(tmp_path / "run", "count")
     values["pathways"]["count"] = {**PATHWAYS["count"], "augmentation": {}}
     assert weights(api.train(from_mapping(values)))["count"] != weights(run)["count"]

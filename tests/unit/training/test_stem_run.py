@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
+from pipelines.batch import EVENTS, BatchReader
+from pipelines.order import Cursor
 from pipelines.sources import open_manifest
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping
-from raytrain.errors import Interrupted
+from raytrain.errors import ConfigError, Interrupted
 from raytrain.training import run as run_module
 from raytrain.training.estimate import first_batch
 from raytrain.training.setup import RunSetup, estimate_standardisers
@@ -89,8 +93,91 @@ def test_every_step_moves_every_weight_of_the_stem(name: str, tmp_path: Path) ->
     before = {key: value.clone() for key, value in pathway.state_tensors().items() if "stem" in key}
     pathway.step(batch)
     after = pathway.state_tensors()
-    still = [key for key, value in before.items() if torch.equal(value, after[key])]
-    assert not still, f"unmoved: {still}"
+    still = {key: int((value == after[key]).sum()) for key, value in before.items()}
+    assert not any(still.values()), f"unmoved values: {still}"
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_bf16_leaves_the_stem_in_fp32(name: str, tmp_path: Path) -> None:
+    values = event_values(tmp_path, (name,))
+    plain = setup_of(from_mapping(values)).pathway(name, CPU)
+    values["training"]["precision"] = "bf16"
+    setup = setup_of(from_mapping(values))
+    pathway, batch = setup.pathway(name, CPU), first_batch(setup, name)
+    assert torch.equal(*(p.cut_views(p.views_of(batch.pixels)) for p in (pathway, plain)))
+    rounded, exact = (p.represent(batch.pixels, dtype=torch.float32) for p in (pathway, plain))
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+    pathway.accumulate_statistics(batch.pixels)
+    assert pathway.step(batch).losses.isfinite().all()
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_two_threads_give_the_same_bits_every_time(name: str, tmp_path: Path) -> None:
+    setup = setup_of(from_mapping(event_values(tmp_path, (name,))))
+    batch, before = first_batch(setup, name), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = set()
+        for _ in range(4):
+            pathway = setup.pathway(name, CPU)
+            pathway.step(batch)
+            found.add(pathway.weights_sha256())
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 1
+
+
+def _rank_main(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    values = event_values(Path(folder), tuple(STEMS))
+    values["training"]["workers"] = 2
+    setup = setup_of(from_mapping(values))
+    stems: dict[str, torch.Tensor] = {}
+    for name in STEMS:
+        pathway = setup.pathway(name, CPU)
+        stream = BatchReader(setup.plan(name, rank), setup.source("main").chunk, request=EVENTS)
+        for step in range(2):
+            pathway.step(stream.read(Cursor(0, step)), rank=rank)
+        tensors = pathway.state_tensors().items()
+        stems |= {f"{name} {key}": value for key, value in tensors if key.startswith("encoder.stem.")}
+    torch.save(stems, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_ranks_average_the_stem(tmp_path: Path) -> None:
+    mp.spawn(_rank_main, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert {key.split()[0] for key in first} == set(STEMS)
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+    setup = setup_of(from_mapping(event_values(tmp_path, ("est",))))
+    alone, stream = (
+        setup.pathway("est", CPU),
+        BatchReader(setup.plan("est"), setup.source("main").chunk, request=EVENTS),
+    )
+    for step in range(2):
+        alone.step(stream.read(Cursor(0, step)))
+    for key, value in alone.state_tensors().items():
+        if key.startswith("encoder.stem."):
+            torch.testing.assert_close(first[f"est {key}"], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"augmentation": {"shift_px": 32}}, "shift_px is 32, on a sensor of 32 x 32 px: nothing would be"),
+        (
+            {"cut": {"name": "patches", "size_px": 16, "stride_px": 8, "normalize": "patch"}},
+            "cut.normalize is patch, but a patch of a stem's map that no event touches is flat",
+        ),
+    ],
+)
+def test_what_a_stem_cannot_do_is_said(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    values = event_values(tmp_path, ("matrix_lstm",))
+    values["pathways"] = {"x": {**STEMS["matrix_lstm"], **change}}
+    with pytest.raises(ConfigError, match=message):
+        setup_of(from_mapping(values)).pathway("x", CPU)
 
 
 def test_a_representation_does_not_depend_on_its_batch(tmp_path: Path) -> None:
