@@ -94,7 +94,7 @@ def _ways(recordings: list[Recording], folder: str) -> dict[str, Callable[[], in
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # Path.open takes half as long again
         return file.read()
 
 
