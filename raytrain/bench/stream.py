@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.config import RunConfig, from_mapping, load_toml, to_toml
+from raytrain.cpu import prepare_cpu
 from raytrain.errors import ClusterError
 
 STEADY = 20  # steps left out at the start
@@ -130,14 +131,13 @@ def _bare(settings: Path, num_pathways: int) -> Iterator[dict[int, float]]:
 
 def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     """Take the run's steps on one epoch's batches that lie in memory; return the time of each."""
-    import torch
 
     from pipelines.batch import BatchReader
     from pipelines.order import Cursor
     from pipelines.sources import open_manifest
     from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 
-    torch.set_num_threads(config.training.threads_per_worker)
+    prepare_cpu(threads=config.training.threads_per_worker)
     manifest = open_manifest(config.data)
     setup = RunSetup.build(config, manifest, Path(), estimate_standardisers(config, manifest))
     pathway = setup.pathway(name, choose_device(config))

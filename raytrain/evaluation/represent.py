@@ -26,6 +26,7 @@ from pipelines.views import Operated
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.config.operators import UNCHANGED, CountConfig
+from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError
 from raytrain.evaluation.features import LAYERS, FeatureWriter, control_name, layers_name
 from raytrain.pathway import Pathway
@@ -64,7 +65,7 @@ class Representer:
     """
 
     def __init__(self, request: RepresentRequest, statistics: dict[str, dict[str, torch.Tensor]]) -> None:
-        torch.set_num_threads(request.config.training.threads_per_worker)
+        prepare_cpu(threads=request.config.training.threads_per_worker)
         device = torch.device(request.device)
         self._config, self._request = request.config, request
         self._encoders: dict[str, Pathway] = {}
@@ -151,7 +152,7 @@ def _cells(maps: torch.Tensor) -> NDArray[np.float16]:
 
 def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dict[str, torch.Tensor]:
     """Return a control's batch-norm statistics: the cumulative average of a pass over the pretrain split."""
-    torch.set_num_threads(request.config.training.threads_per_worker)
+    prepare_cpu(threads=request.config.training.threads_per_worker)
     pathway = request.build(name, torch.device(request.device))
     if not pathway.has_statistics:
         return {}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from raytrain import __version__
 from raytrain.checkpoint import Checkpoint
+from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError, StorageError
 from raytrain.evaluation.represent import evaluation_source
 from raytrain.exported import (
@@ -77,7 +78,7 @@ def export_run(
         check_onnx_packages()
     _check_place(out)
     checkpoints = {name: newest_checkpoint(setup, name) for name in chosen}
-    torch.set_num_threads(setup.config.training.threads_per_worker)
+    prepare_cpu(threads=setup.config.training.threads_per_worker)
     aside = out.with_name(f".{out.name}.writing-{os.getpid()}")
     try:
         _remove_leftovers(out)

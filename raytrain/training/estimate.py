@@ -14,6 +14,7 @@ from pipelines.order import Cursor
 from pipelines.requests import request_of
 from pipelines.sources import open_manifest
 from raytrain.config import RunConfig, to_toml
+from raytrain.cpu import prepare_cpu
 from raytrain.training.cluster import Needs
 from raytrain.training.loop import memory_mib
 from raytrain.training.measure import probe_rows
@@ -39,7 +40,7 @@ def describe_run(config: RunConfig) -> str:
     setup = RunSetup.build(
         config, manifest, Path(config.run_folder), estimate_standardisers(config, manifest)
     )
-    torch.set_num_threads(config.training.threads_per_worker)
+    prepare_cpu(threads=config.training.threads_per_worker)
     device = choose_device(config)
     lines = [to_toml(config), f"data: {setup.num_samples} samples to train on, {setup.num_classes} classes"]
     seconds: list[float] = []

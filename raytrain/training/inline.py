@@ -14,6 +14,7 @@ from pipelines.chunk import Chunk
 from pipelines.requests import request_of
 from pipelines.stage import OperatorStage, StageSettings, view_name
 from pipelines.stream import StreamSource
+from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError
 from raytrain.training.loop import PathwayLoop
 from raytrain.training.recorder import Recorder
@@ -88,7 +89,7 @@ def train_inline(
                 f"pathways.{name}.workers is {setup.config.workers(name)}, but training.executor = inline "
                 "has one process; use --training.executor ray"
             )
-    torch.set_num_threads(setup.config.training.threads_per_worker)
+    prepare_cpu(threads=setup.config.training.threads_per_worker)
     if setup.cold_cache:
         recorder.event(setup.cold_cache)
     outcomes: dict[str, dict[str, Any]] = {}

@@ -23,6 +23,7 @@ from pipelines.views import Operated
 from raytrain.checkpoint import load_checkpoint
 from raytrain.config.operators import EventsConfig
 from raytrain.config.stems import LearntEstConfig
+from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.health import Health, HealthMeter
 from raytrain.pathway import Pathway
@@ -106,7 +107,7 @@ def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Sa
     """
     check_step(setup, name, step)
     say = say if rank == 0 else _silent
-    torch.set_num_threads(setup.config.training.threads_per_worker)
+    prepare_cpu(threads=setup.config.training.threads_per_worker)
     device = choose_device(setup.config)
     pathway = _uncompiled(setup).pathway(name, device)
     plan, logged = setup.plan(name, rank), read_logged(setup.folder, name, rank)

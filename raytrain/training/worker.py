@@ -16,6 +16,7 @@ from pipelines.broadcast import ChunkReader, describe
 from pipelines.requests import request_of
 from pipelines.stage import view_name
 from raytrain.collectives import world_size
+from raytrain.cpu import prepare_cpu
 from raytrain.errors import RaytrainError, StorageError
 from raytrain.training.loop import PathwayLoop
 from raytrain.training.setup import RunSetup, choose_device
@@ -82,7 +83,7 @@ def _first_words(error: Exception) -> str:
 def _train(setup: WorkerSetup) -> dict[str, Any]:
     run, name = setup.run, setup.name
     rank = ray.train.get_context().get_world_rank()
-    torch.set_num_threads(run.config.training.threads_per_worker)
+    prepare_cpu(threads=run.config.training.threads_per_worker)
     device = choose_device(run.config)
     if device.type == "cuda":
         device = ray.train.torch.get_device()
