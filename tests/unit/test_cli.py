@@ -104,7 +104,7 @@ TOML = ["train", "--config", "my.toml"]
 WRONG = {
     "unknown verb": Wrong(["trian"], 2, "unknown verb 'trian'; did you mean 'train'?"),
     "unknown verb, nothing near": Wrong(["zzz"], 2, "unknown verb 'zzz'; known: bench, compare, demo, "),
-    "no preset": Wrong(["train"], 2, "train what? name a preset (clips-small, codebrim-paper, gtsrb-ci, "),
+    "no preset": Wrong(["train"], 2, "train what? name a preset (clips-small, codebrim-paper, events-demo, "),
     "flags only": Wrong(["train", "--out", "run"], 2, "train what?"),
     "unknown preset": Wrong(["train", "gtsrb-smal"], 2, "unknown preset 'gtsrb-smal'; did you mean 'gtsrb-s"),
     "preset and config": Wrong(
