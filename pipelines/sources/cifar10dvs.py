@@ -10,7 +10,6 @@ from pipelines.sources.media import extension
 from pipelines.sources.records import join
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import DataError
 
 SENSOR = (128, 128)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -34,12 +33,15 @@ def read_cifar10dvs(config: DataConfig, storage: Storage) -> Manifest:
         DataError: no such recordings.
     """
     base = find_base(storage, _BASES, CLASSES)
-    if base is None:
-        raise DataError(
-            f"data.root {storage.root}: no folder of a class of CIFAR-10; name the folder above airplane"
-        )
     return read_layout(
-        config, storage, _place, base=base, extensions=EXTENSIONS, sensor=SENSOR, classes=CLASSES
+        config,
+        storage,
+        _place,
+        base=base,
+        absent="no folder of a class of CIFAR-10; name the folder above airplane",
+        extensions=EXTENSIONS,
+        sensor=SENSOR,
+        classes=CLASSES,
     )
 
 

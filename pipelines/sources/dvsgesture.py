@@ -13,7 +13,6 @@ from pipelines.manifest import Manifest
 from pipelines.sources.event_files import find_base, read_layout
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import DataError
 
 SENSOR = (128, 128)
 CLASSES = (
@@ -47,15 +46,12 @@ def read_dvsgesture(config: DataConfig, storage: Storage) -> Manifest:
         DataError: no such recordings.
     """
     base = find_base(storage, _BASES, _SPLITS)
-    if base is None:
-        raise DataError(
-            f"data.root {storage.root}: no ibmGestureTrain or ibmGestureTest; name the folder above them"
-        )
     return read_layout(
         config,
         storage,
         _place,
         base=base,
+        absent="no ibmGestureTrain or ibmGestureTest; name the folder above them",
         extensions=(".npy",),
         sensor=SENSOR,
         classes=CLASSES,

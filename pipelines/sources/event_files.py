@@ -58,7 +58,8 @@ def read_layout(
     storage: Storage,
     place: Place,
     *,
-    base: str,
+    base: str | None,
+    absent: str,
     extensions: tuple[str, ...],
     sensor: tuple[int, int],
     classes: tuple[str, ...] = (),
@@ -66,11 +67,14 @@ def read_layout(
 ) -> Manifest:
     """Return the manifest of the recordings below a base, each where `place` says.
 
-    sensor: width and height in px. classes: all names in their order; empty: those found, sorted.
+    absent: what is said where there is no base. sensor: width and height in px. classes: all names in their
+    order; empty: those found, sorted.
 
     Raises:
-        DataError: no recordings.
+        DataError: no base, or no recordings.
     """
+    if base is None:
+        raise DataError(f"data.root {storage.root}: {absent}")
     prefix = f"{base}/" if base else ""
     files, others = split_by_medium(storage.list_files(base), MEDIUM)
     placed: list[tuple[FileInfo, tuple[str, str, str]]] = []

@@ -13,7 +13,6 @@ from pipelines.sources.media import extension
 from pipelines.sources.records import join
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import DataError
 
 SENSOR = (240, 180)
 EXTENSIONS = (".bin", ".npy")
@@ -41,13 +40,16 @@ def read_ncaltech101(config: DataConfig, storage: Storage) -> Manifest:
     """
     whole = find_base(storage, _BASES, (_WHOLE,))
     base = find_base(storage, _BASES, ("training",)) if whole is None else join(whole, _WHOLE)
-    if base is None:
-        raise DataError(
-            f"data.root {storage.root}: holds neither {_WHOLE}/<class> nor training/<class>; name the folder "
-            "above them"
-        )
     place = _place_split if whole is None else _place_whole
-    return read_layout(config, storage, place, base=base, extensions=EXTENSIONS, sensor=SENSOR)
+    return read_layout(
+        config,
+        storage,
+        place,
+        base=base,
+        absent=f"holds neither {_WHOLE}/<class> nor training/<class>; name the folder above them",
+        extensions=EXTENSIONS,
+        sensor=SENSOR,
+    )
 
 
 def _place_whole(path: str) -> tuple[str, str, str] | None:

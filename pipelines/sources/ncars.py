@@ -11,7 +11,6 @@ from pipelines.sources.media import extension
 from pipelines.sources.records import join
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import DataError
 
 SENSOR = (120, 100)
 CLASSES = ("background", "cars")
@@ -36,12 +35,15 @@ def read_ncars(config: DataConfig, storage: Storage) -> Manifest:
         DataError: no such recordings.
     """
     base = _base(storage)
-    if base is None:
-        raise DataError(
-            f"data.root {storage.root}: no n-cars_train/cars or n-cars_test/cars; name the folder above them"
-        )
     return read_layout(
-        config, storage, _place, base=base, extensions=EXTENSIONS, sensor=SENSOR, classes=CLASSES
+        config,
+        storage,
+        _place,
+        base=base,
+        absent="no n-cars_train/cars or n-cars_test/cars; name the folder above them",
+        extensions=EXTENSIONS,
+        sensor=SENSOR,
+        classes=CLASSES,
     )
 
 

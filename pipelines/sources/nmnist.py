@@ -10,7 +10,6 @@ from pipelines.sources.event_files import find_base, read_layout
 from pipelines.sources.records import join
 from pipelines.storage import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import DataError
 
 SENSOR = (34, 34)
 CLASSES = tuple("0123456789")
@@ -40,12 +39,15 @@ def read_nmnist(config: DataConfig, storage: Storage) -> Manifest:
         DataError: no such recordings.
     """
     base = _base(storage)
-    if base is None:
-        raise DataError(
-            f"data.root {storage.root}: no Train/<digit> or Test/<digit>; name the folder above Train"
-        )
     return read_layout(
-        config, storage, _place, base=base, extensions=(".bin",), sensor=SENSOR, classes=CLASSES
+        config,
+        storage,
+        _place,
+        base=base,
+        absent="no Train/<digit> or Test/<digit>; name the folder above Train",
+        extensions=(".bin",),
+        sensor=SENSOR,
+        classes=CLASSES,
     )
 
 

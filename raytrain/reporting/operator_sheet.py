@@ -7,12 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.chunk import Chunk
 from pipelines.clips import motion_words
 from pipelines.decode.clip import motion_of
-from pipelines.decode.event_columns import recording_at
-from pipelines.decode.events import count_picture
-from pipelines.events import Events, join_events
+from pipelines.events import Events, event_pictures, join_events
 from pipelines.manifest import Manifest
 from pipelines.operators import build_operator
 from pipelines.operators.events import build_event_operator
@@ -41,17 +38,12 @@ def operator_sheet(config: RunConfig, manifest: Manifest, path: Path, *, num_sam
     if manifest.modality == "events":
         events = join_events([(chunk, place) for place in range(len(chunk))])
         columns = {operator.name: _surfaces(operator, events) for operator in _event_operators(config)}
-        contact_sheet(pictures(chunk), columns, str(path), row_titles=titles)
+        contact_sheet(event_pictures(events), columns, str(path), row_titles=titles)
         return
     operators = {pathway.operator.name: pathway.operator for pathway in config.pathways.values()}
     images = torch.from_numpy(chunk.images)
     columns = {name: build_operator(operator)(images).numpy() for name, operator in operators.items()}
     contact_sheet(chunk.images, columns, str(path), row_titles=titles)
-
-
-def pictures(chunk: Chunk) -> UInt8s:
-    """Return recordings as images u8[N, 3, H, W]: brighter events red, darker ones blue, none grey."""
-    return np.stack([count_picture(recording_at(chunk, place)) for place in range(len(chunk))])
 
 
 def _event_operators(config: RunConfig) -> list[EventOperatorConfig]:

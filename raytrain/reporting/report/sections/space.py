@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.events import event_pictures, join_events
 from pipelines.randomness import generator
 from pipelines.requests import pixels_of
 from raytrain.errors import DataError
@@ -16,7 +17,6 @@ from raytrain.reporting.figures.canvas import Drawing
 from raytrain.reporting.figures.embedding import embedding
 from raytrain.reporting.figures.neighbours import Neighbours, neighbours
 from raytrain.reporting.figures.palette import class_styles
-from raytrain.reporting.operator_sheet import pictures
 from raytrain.reporting.report.blocks import Block, Chooser, Figures, Missing, Section, Text
 from raytrain.reporting.report.words import figure_name, representation
 from raytrain.reporting.run_data import RunData
@@ -157,7 +157,7 @@ def _decode(run: RunData, places: Int64s) -> NDArray[np.uint8]:
     rows = run.splits["rows"][places]
     chunk = evaluation_source(run.config, run.manifest, rows).decode_rows(rows)
     if run.config.modality == "events":
-        return pictures(chunk)
+        return event_pictures(join_events([(chunk, place) for place in range(len(chunk))]))
     pixels = pixels_of(chunk, next(iter(run.config.pathways.values())))
     return pixels if pixels.ndim == 4 else pixels[:, pixels.shape[1] // 2]
 
