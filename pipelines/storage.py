@@ -251,15 +251,32 @@ def _read_zipped(target: "Path | tuple[fs.FileSystem, str]", member: str) -> byt
 
 def _read(target: "Path | tuple[fs.FileSystem, str]", offset: int, length: int | None) -> bytes:
     if isinstance(target, Path):
-        with target.open("rb") as file:
-            if offset:
-                file.seek(offset)
-            return file.read() if length is None else file.read(length)
+        return read_local(target, offset=offset, length=length)
     system, path = target
     with system.open_input_file(path) as file:
         size = file.size()
         wanted = size - offset if length is None else min(length, size - offset)
         return bytes(file.read_at(max(0, wanted), min(offset, size)))
+
+
+def read_local(path: Path, *, offset: int = 0, length: int | None = None) -> bytes:
+    """Return a local file's bytes, or the `length` bytes from `offset` on (fewer where the file ends).
+
+    By system calls alone: Python's own file object takes as long again as a small file's bytes.
+
+    Raises:
+        OSError: the file is missing or may not be read.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = max(0, os.fstat(file).st_size - offset)
+        wanted = there if length is None else min(length, there)
+        data = os.pread(file, wanted, offset)
+        while len(data) < wanted and (more := os.pread(file, wanted - len(data), offset + len(data))):
+            data += more  # one call gives 2 GiB at most
+        return data
+    finally:
+        os.close(file)
 
 
 def _walk(folder: Path, prefix: str, recursive: bool, above: tuple[str, ...]) -> Iterator[FileInfo]:

@@ -159,10 +159,11 @@ def _check_inside(axis: str, places: NDArray[Any], size: int) -> None:
 
 def _check_order(stamps: NDArray[np.int64]) -> None:
     back = stamps[1:] < stamps[:-1]
-    if not back.any():
+    num_back = np.count_nonzero(back)
+    if not num_back:
         return
     first = int(np.flatnonzero(back)[0]) + 1
     raise BadSample(
-        f"time runs back at {int(back.sum())} of {len(stamps)} events, first at event {first}: "
+        f"time runs back at {num_back} of {len(stamps)} events, first at event {first}: "
         f"{stamps[first]} us after {stamps[first - 1]} us"
     )

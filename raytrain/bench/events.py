@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.decode.events import Recording, decode_events
 from pipelines.event_shards import PackedRow, PlacedRow, unpack_recording, write_event_shard
 from pipelines.sources.moving_shapes import SCHEME, record
-from pipelines.storage import Storage
+from pipelines.storage import Storage, read_local
 
 KINDS = {"N-MNIST-like": (34, 300, 4_200, 200), "N-Caltech101-like": (180, 300, 100_000, 12)}
 """name -> side in px, milliseconds, most events, recordings; a few are made and taken several times"""
@@ -78,7 +78,7 @@ def _ways(recordings: list[Recording], folder: str) -> dict[str, Callable[[], in
     ways: dict[str, Callable[[], int]] = {}
     if importlib.util.find_spec("tonic") is not None:
         ways["tonic"] = _tonic(paths)
-    ways[".bin"] = lambda: sum(len(decode_events(_content(path), name=path.name, **size)) for path in paths)
+    ways[".bin"] = lambda: sum(len(decode_events(read_local(path), name=path.name, **size)) for path in paths)
     rows = [
         PackedRow(key=path.name, label=0, split="train", group=path.name, recording=recording)
         for path, recording in zip(paths, recordings, strict=True)
@@ -91,11 +91,6 @@ def _ways(recordings: list[Recording], folder: str) -> dict[str, Callable[[], in
         ways[f"packed, {codec}, a shard"] = _whole(storage, shard, placed, size)
         ways[f"packed, {codec}, rows at random"] = _by_rows(storage, shard, [placed[n] for n in order], size)
     return ways
-
-
-def _content(path: Path) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # Path.open takes half as long again
-        return file.read()
 
 
 def _tonic(paths: list[Path]) -> Callable[[], int]:

@@ -35,6 +35,16 @@ def test_reads_whole_files_and_ranges(tmp_path: Path) -> None:
     assert Storage("/elsewhere").read_bytes(str(tmp_path / "a/b.bin")) == b"a/b.bin"
 
 
+def test_short_reads_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a/bcdefg")
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, offset: pread(file, min(size, 3), offset))
+    storage = Storage(str(tmp_path))
+    assert storage.read_bytes("a/bcdefg") == b"a/bcdefg"
+    assert storage.read_bytes("a/bcdefg", offset=1, length=5) == b"/bcde"
+    assert storage.read_bytes("a/bcdefg", offset=50) == b""
+
+
 def test_reads_through_any_pyarrow_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
 
