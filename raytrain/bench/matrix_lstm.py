@@ -19,14 +19,19 @@ SPEED_BOUND = 50.0
 """how many times faster than the padded layout forward and backward must be"""
 MEMORY_BOUND = 20.0
 """how many times less must be kept for the backward pass"""
+FLOOR_BOUND = 0.1
+"""share of the bandwidth's floor that forward and backward must reach on a GPU"""
+COPIED_BYTES = 256 << 20
+"""of the copy that measures the bandwidth"""
 
 HOT_PIXELS, HOT_SHARE = 3, 0.02
 ACTIVE_SHARE = 0.65
 """of the sensor's pixels that see any event"""
 
 
-def recording(num_events: int = 100_000, *, height: int = 180, width: int = 240) -> Events:
-    """Return one recording shaped like N-Caltech101's: few events a pixel, three hot pixels with 2 %."""
+def recording(num_events: int = 100_000, *, height: int = 180, width: int = 240, copies: int = 1) -> Events:
+    """Return a recording shaped like N-Caltech101's, as often as asked: few events a pixel, three hot pixels
+    with 2 %."""
     draw = generator("bench", "matrix_lstm", num_events)
     pixels = draw.permutation(height * width)[: int(ACTIVE_SHARE * height * width)]
     rates = draw.gamma(2.0, size=len(pixels))
@@ -35,11 +40,11 @@ def recording(num_events: int = 100_000, *, height: int = 180, width: int = 240)
     places[hot] = draw.choice(pixels[:HOT_PIXELS], int(hot.sum()))
     stamps = np.sort(draw.integers(0, 300_000, num_events))
     return Events(
-        x=torch.from_numpy((places % width).astype(np.int32)),
-        y=torch.from_numpy((places // width).astype(np.int32)),
-        t=torch.from_numpy(stamps),
-        p=torch.from_numpy(draw.integers(0, 2, num_events, dtype=np.uint8)),
-        offsets=torch.tensor([0, num_events]),
+        x=torch.from_numpy((places % width).astype(np.int32)).repeat(copies),
+        y=torch.from_numpy((places // width).astype(np.int32)).repeat(copies),
+        t=torch.from_numpy(stamps).repeat(copies),
+        p=torch.from_numpy(draw.integers(0, 2, num_events, dtype=np.uint8)).repeat(copies),
+        offsets=num_events * torch.arange(copies + 1),
         width=width,
         height=height,
     )
@@ -89,11 +94,15 @@ def run(
 
     On a CPU seconds are those of its time, so that a busy machine changes little; median of `repeats`, two
     for the padded layout, which takes about 11 GB at 100,000 events. `ratio`: how many times better ours is.
+    On a GPU a row of a batch beside what the device's bandwidth allows follows.
     """
-    threads = torch.get_num_threads()
+    threads, where = torch.get_num_threads(), torch.device(device)
     torch.set_num_threads(1)
     try:
-        return _rows(torch.device(device), repeats=repeats, num_events=num_events, hidden=hidden)
+        rows = _rows(where, repeats=repeats, num_events=num_events, hidden=hidden)
+        if where.type != "cpu":
+            rows.append(batch_row(where, repeats=repeats, num_events=num_events, hidden=hidden))
+        return rows
     finally:
         torch.set_num_threads(threads)
 
@@ -123,6 +132,33 @@ def _rows(device: torch.device, *, repeats: int, num_events: int, hidden: int) -
     ]
 
 
+def batch_row(
+    device: torch.device, *, repeats: int, num_events: int, hidden: int, num_recordings: int = 32
+) -> dict[str, Any]:
+    """Return events a second of forward and backward over a batch, beside the floor of the bandwidth.
+
+    The floor is that of one fused kernel: 68 bytes an event to build, sort and read the keys, 16 a hidden
+    unit for the states that backward reads again, 4 to read the event again. The bandwidth is what a copy on
+    the same device reaches.
+    """
+    stem = build_stem(MatrixLstmConfig(hidden=hidden, max_events=0), seed_words=("bench",)).to(device)
+    events = recording(num_events, copies=num_recordings).to(device)
+    total = num_events * num_recordings / 1e6
+    rate = total / _median(partial(_with_gradients, partial(stem, events)), device, repeats)
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    bandwidth = 2 * COPIED_BYTES / _median(partial(target.copy_, source), device, max(3, repeats))
+    floor = bandwidth / (72 + 16 * hidden) / 1e6
+    return {
+        "name": f"matrix_lstm forward+backward, {num_recordings} recordings",
+        "value": rate,
+        "unit": "Mev/s",
+        "against": floor,
+        "ratio": rate / floor,
+        "bound": FLOOR_BOUND,
+    }
+
+
 def _row(name: str, values: dict[str, float], *, unit: str, bound: float | None = None) -> dict[str, Any]:
     against = values.get("padded")
     better = None if against is None else values["ours"] / against
@@ -147,7 +183,7 @@ def _with_gradients(way: Callable[[], Tensor]) -> None:
     way().sum().backward()  # type: ignore[no-untyped-call]
 
 
-def _median(work: Callable[[], None], device: torch.device, repeats: int) -> float:
+def _median(work: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Return the median seconds of some repeats, after one more that warms up where it is cheap."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     seconds = []
