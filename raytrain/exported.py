@@ -226,12 +226,14 @@ def pathway_entry(pathway: ExportedPathway, config: PathwayConfig) -> dict[str, 
         maps = pathway.maps(images)
         cells, channels = pathway.from_maps(maps).shape[1:]
         num_rows, _, num_columns = pathway.cut(maps).shape[:3]
+    # The weights are those of the export: a file that they once began with may be gone.
+    encoder = {key: value for key, value in dataclasses.asdict(config.encoder).items() if key != "pretrained"}
     return {
         "centre_crop_px": config.augmentation.crop_px,
         "operator": dataclasses.asdict(config.operator),
         "standardiser": pathway.standardiser.to_json(),
         "cut": dataclasses.asdict(config.cut),
-        "encoder": dataclasses.asdict(config.encoder),
+        "encoder": encoder,
         "channels_last": pathway.channels_last,
         "maps": list(maps.shape[1:]),
         "output": {"rows": num_rows, "columns": num_columns, "cells": cells, "channels": channels},

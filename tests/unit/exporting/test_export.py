@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 import raytrain
@@ -27,6 +28,7 @@ from raytrain.errors import ConfigError, DataError, StorageError
 from raytrain.exporting import graphs
 from raytrain.training.finished import read_run
 from tests.conftest import small_values
+from tests.unit.encoders.test_resnet import stored_weights
 
 CANVAS, OPERATORS = 36, ("identity", "lbp", "rg", "dtcwt")
 EXAMPLE = """
@@ -94,6 +96,18 @@ def test_all_pathways_are_written_and_bitwise_those_of_the_run(run: Path, said: 
             r"split test$",
             line,
         )
+
+
+def test_weights_that_training_began_with_are_not_needed_again(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(stored_weights(), weights)
+    made = small_values(out=str(tmp_path / "run"), training__epochs=1, probe__enabled=False)
+    resnet = {"name": "resnet18", "width": 0.125, "pretrained": str(weights)}
+    made["pathways"] = {"identity": {**made["pathways"]["identity"], "encoder": resnet}}
+    api.train(from_mapping(made))
+    api.export(tmp_path / "run", say=lambda text: None)
+    weights.unlink()
+    assert raytrain.load_encoder(tmp_path / "run" / "export")(images(2))["identity"].shape[0] == 2
 
 
 def test_the_settings_say_all_that_rebuilds_it(run: Path, said: list[str]) -> None:
