@@ -21,7 +21,7 @@ from raytrain.training.measure import probe as probe_setup
 from raytrain.training.represent import represent as represent_setup
 from raytrain.training.run import Watcher, prepare_setup
 from raytrain.training.run import run as run_all
-from raytrain.training.run_folder import CONFIG, SUMMARY, open_run_folder, settle, write_atomic
+from raytrain.training.run_folder import CONFIG, REPORT, SUMMARY, open_run_folder, settle, write_atomic
 from raytrain.training.setup import RunSetup
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def compare(first: Path, second: Path) -> str:
 
 def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = None) -> list[Run]:
     """Train seeds seed .. seed + n - 1 in folders seed-<k> of the run folder; write seeds.json beside."""
-    from raytrain.reporting.results import seeds_table
+    from raytrain.reporting.run_data import SEEDS, load_run
+    from raytrain.reporting.runs import Runs
+    from raytrain.reporting.seeds import seeds_table
 
     folder = Path(config.run_folder).absolute()
     if num_seeds < 1:
@@ -119,7 +121,8 @@ def train_seeds(config: RunConfig, num_seeds: int, *, console: Console | None = 
                 console.print(f"seed {seed}: {one.out}", highlight=False, soft_wrap=True, markup=False)
             runs.append(train(one, console=console, clusters=clusters))
     if config.probe.enabled:
-        write_atomic(folder / "seeds.json", json.dumps(seeds_table([run.summary for run in runs]), indent=1))
+        table = seeds_table(Runs(folder=folder, runs=[load_run(run.folder) for run in runs]))
+        write_atomic(folder / SEEDS, json.dumps(table, indent=1))
         if config.report:
             _report_or_say(folder, console or Console(quiet=True))
     return runs
@@ -159,8 +162,8 @@ def represent(folder: Path) -> None:
         represent_setup(setup, through_ray=False)
 
 
-def probe(folder: Path, settings: ProbeConfig | None = None) -> Run:
-    """Probe a run's features again and update its summary.json and predictions.npz.
+def probe(folder: Path, settings: ProbeConfig | None = None, *, console: Console | None = None) -> Run:
+    """Probe a run's features again and update summary.json, predictions.npz, and the report if there is one.
 
     `settings` replace those of the run, for this once.
     """
@@ -173,7 +176,9 @@ def probe(folder: Path, settings: ProbeConfig | None = None) -> Run:
         kept = {key: value for key, value in former.items() if key not in ("layers", "subsets")}
         summary = kept | probe_setup(dataclasses.replace(setup, config=config))
         write_atomic(path, json.dumps(summary, indent=1))
-        return Run(setup.folder, summary)
+    if (folder / REPORT).exists():
+        _report_or_say(folder, console or Console(quiet=True))
+    return Run(setup.folder, summary)
 
 
 @contextlib.contextmanager

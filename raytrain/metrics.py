@@ -1,7 +1,8 @@
 """Figures of merit, and their intervals by resampling whole groups."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,8 @@ from raytrain.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+Name = TypeVar("Name", bound=Hashable)
 
 CHUNK_BYTES = 64 << 20
 CONFIDENCE = 0.95
@@ -55,6 +58,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def bounds(self) -> list[float]:
+        """Return [low, high], as the JSON files hold it."""
+        return [self.low, self.high]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals:
@@ -84,6 +92,30 @@ class Intervals:
             estimate += float(factors[place] * self.estimates[place])
         low, high = np.quantile(resampled, tails)
         return Interval(estimate=estimate, low=float(low), high=float(high))
+
+
+class Paired(Generic[Name]):
+    """Scores of the same test samples by name: one bootstrap for all, so that every difference is paired."""
+
+    def __init__(
+        self, scores: Mapping[Name, NDArray[Any]], groups: ArrayLike, *, num_resamples: int, seed: int
+    ) -> None:
+        """Shapes and errors: as `group_bootstrap`; each score f[n]."""
+        self._places = {name: place for place, name in enumerate(scores)}
+        self._intervals = group_bootstrap(
+            np.stack(list(scores.values())), groups, num_resamples=num_resamples, seed=seed
+        )
+
+    def __contains__(self, name: Name) -> bool:
+        return name in self._places
+
+    def sum(self, plus: Sequence[Name], minus: Sequence[Name] = ()) -> Interval:
+        """Return the paired interval of the means of those in `plus` minus those in `minus`."""
+        weights = np.zeros(len(self._places))
+        for names, sign in ((plus, 1.0), (minus, -1.0)):
+            for name in names:
+                weights[self._places[name]] += sign
+        return self._intervals.contrast(weights)
 
 
 def group_bootstrap(correct: ArrayLike, groups: ArrayLike, *, num_resamples: int, seed: int) -> Intervals:

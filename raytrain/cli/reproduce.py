@@ -1,7 +1,6 @@
 """The verb `reproduce`."""
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -43,11 +42,10 @@ def reproduce(arguments: list[str]) -> int:
     if command.dry_run:
         print(api.reproduce_plan(name, command.settings, num_seeds=command.seeds))
         return 0
-    from rich.console import Console
-
+    from raytrain.cli.console import output_console
     from raytrain.reproduction.table import table_text
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = output_console()
     result = api.reproduce(name, command.settings, num_seeds=command.seeds, console=console)
     print(table_text(result))
     for path in result["files"]:

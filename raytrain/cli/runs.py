@@ -46,9 +46,11 @@ def probe(arguments: list[str]) -> int:
     default = ProbeCommand(run=tyro.MISSING, settings=base)
     command = parse("probe", ProbeCommand, arguments, default, known=flag_names(base))
     from raytrain import api
+    from raytrain.cli.console import output_console, say_report
     from raytrain.reporting.results import curves_text, motion_text, results_text
 
-    summary = api.probe(command.run, command.settings).summary
+    summary = api.probe(command.run, command.settings, console=output_console()).summary
     texts = (results_text(summary), motion_text(summary), curves_text(summary))
     print("\n".join(text for text in texts if text))
+    say_report(command.run)
     return 0

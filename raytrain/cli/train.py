@@ -1,6 +1,5 @@
 """The verbs `train` and `demo`."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -39,40 +38,38 @@ def train(arguments: list[str]) -> int:
 
 
 def _run_training(config: RunConfig, seeds: int) -> int:
-    from rich.console import Console
-
     from raytrain import api
-    from raytrain.reporting.results import motion_text, results_text, seeds_table, seeds_text
+    from raytrain.cli.console import output_console, say_report
+    from raytrain.reporting.results import motion_text, results_text
+    from raytrain.reporting.runs import load_runs
+    from raytrain.reporting.seeds import seeds_table, seeds_text
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = output_console()
     if seeds == 1:
         run = api.train(config, console=console)
-        texts = (results_text(run.summary), motion_text(run.summary), _representations(run.folder, config))
-        print("\n".join(text for text in texts if text))
+        _print_texts(results_text(run.summary), motion_text(run.summary), _side_by_side(run.folder))
         print(f"results: {run.folder / 'summary.json'}")
-        _say_report(run.folder)
+        say_report(run.folder)
         return 0
-    runs = api.train_seeds(config, seeds, console=console)
+    folder = api.train_seeds(config, seeds, console=console)[0].folder.parent
     if config.probe.enabled:
-        print(seeds_text(seeds_table([run.summary for run in runs])))
-        print(f"results: {runs[0].folder.parent / 'seeds.json'}")
-        _say_report(runs[0].folder.parent)
+        _print_texts(seeds_text(seeds_table(load_runs(folder))), _side_by_side(folder))
+        print(f"results: {folder / 'seeds.json'}")
+        say_report(folder)
     return 0
 
 
-def _representations(folder: Path, config: RunConfig) -> str:
-    """Return the table of operators and stems, of a run on recordings."""
-    if config.modality != "events":
-        return ""
+def _print_texts(*texts: str) -> None:
+    print("\n".join(text for text in texts if text))
+
+
+def _side_by_side(folder: Path) -> str:
+    """Return the table of operators and stems, of a run or seeds on recordings."""
     from raytrain.reporting.representations import representations_text
-    from raytrain.reporting.run_data import load_run
+    from raytrain.reporting.runs import load_runs
 
-    return representations_text(load_run(folder))
-
-
-def _say_report(folder: Path) -> None:
-    if (folder / "report.html").exists():
-        print(f"report: {folder / 'report.html'}")
+    runs = load_runs(folder)
+    return representations_text(runs) if runs.first.config.modality == "events" else ""
 
 
 def demo(arguments: list[str]) -> int:

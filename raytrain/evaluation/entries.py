@@ -79,7 +79,7 @@ class EntryWriter:
         gain = self.table.sum([(protocol, key, "accuracy")], [other])
         return {
             "gain_same_strength": gain.estimate,
-            "gain_same_strength_interval": [gain.low, gain.high],
+            "gain_same_strength_interval": gain.bounds,
         }
 
     def _labels(self, protocol: str, key: str) -> dict[str, Any]:
@@ -119,9 +119,9 @@ class EntryWriter:
             "name": name,
             "features": "flat",
             "accuracy": value.estimate,
-            "interval": [value.low, value.high],
+            "interval": value.bounds,
             "difference": lead.estimate,
-            "difference_interval": [lead.low, lead.high],
+            "difference_interval": lead.bounds,
             **answer.settings,
             answer.criterion: answer.chosen,
         }
@@ -149,8 +149,7 @@ class EntryWriter:
             )
             chosen.append((f"gain of {title} - gain of {reference}", difference))
         return [
-            {"name": name, "difference": value.estimate, "interval": [value.low, value.high]}
-            for name, value in chosen
+            {"name": name, "difference": value.estimate, "interval": value.bounds} for name, value in chosen
         ]
 
     def _difference(self, protocol: str, plus: Sequence[str], minus: Sequence[str]) -> Interval:

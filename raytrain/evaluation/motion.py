@@ -95,7 +95,7 @@ def _measure(
     found: dict[str, Any] = {"pathway": name, "sees": "one random frame" if cut.still else "the clip"}
     for place, key in enumerate(right):
         value = intervals.row(place)
-        found |= {key: value.estimate, f"{key}_interval": [value.low, value.high]}
+        found |= {key: value.estimate, f"{key}_interval": value.bounds}
     confusion = np.zeros((NUM_SPEEDS, NUM_SPEEDS), np.int64)
     np.add.at(confusion, (truth[:, 1], answers[""][:, 1]), 1)
     share = max(np.mean(truth[:, 0] == EGO), np.mean(truth[:, 0] != EGO))

@@ -252,6 +252,5 @@ def _predictions(task: Task, answers: dict[tuple[str, str], Answer]) -> dict[str
         "groups": task.groups[task.test],
     }
     for (protocol, key), answer in answers.items():
-        if not key.endswith(same_strength_name("")):
-            arrays[f"predicted/{protocol}/{key}"] = answer.predictions
+        arrays[f"predicted/{protocol}/{key}"] = answer.predictions
     return arrays

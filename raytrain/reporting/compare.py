@@ -10,29 +10,14 @@ from numpy.typing import NDArray
 
 from raytrain.errors import ConfigError, DataError
 from raytrain.metrics import CONFIDENCE, group_bootstrap
-from raytrain.reporting.predictions import Predictions
 from raytrain.reporting.results import points
-from raytrain.reporting.run_data import SEEDS, RunData, load_run, read_json
-from raytrain.training.run_folder import CONFIG, differences
+from raytrain.reporting.runs import Runs, how_to_keep, load_runs, why_other
+from raytrain.training.run_folder import differences
 
 NUM_RESAMPLES = 2000
 CONTROL = ".control"
 # Places and names: they differ between any two runs.
 _UNTOLD = {"out", "preset", "report", "data.root", "seed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of the two: a run, or several that differ in their seed."""
-
-    folder: Path
-    runs: list[RunData]
-
-    @property
-    def name(self) -> str:
-        """Its folder, and how many seeds it has."""
-        seeds = ", ".join(str(run.config.seed) for run in self.runs)
-        return f"{self.folder} (seed{'s' * (len(self.runs) > 1)} {seeds})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,29 +38,12 @@ class Difference:
 class Comparison:
     """What two sides differ by."""
 
-    first: Side
-    second: Side
+    first: Runs
+    second: Runs
     settings: list[tuple[str, Any, Any]]
     pairing: str
     """how the intervals were made, or why there are none"""
     rows: list[Difference]
-
-
-def load_side(folder: Path) -> Side:
-    """Read a run, or all runs of a folder of seeds.
-
-    Raises:
-        ConfigError: neither, or nothing trained yet.
-        DataError: broken files.
-    """
-    folder = Path(folder)
-    if (folder / SEEDS).exists() and not (folder / CONFIG).exists():
-        table = read_json(folder / SEEDS, "run `raytrain train ... --seeds N` again")
-        runs = [load_run(folder / f"seed-{seed}") for seed in table.get("seeds", [])]
-        if not runs:
-            raise DataError(f"{folder / SEEDS}: names no seeds; run `raytrain train ... --seeds N` again")
-        return Side(folder=folder, runs=runs)
-    return Side(folder=folder, runs=[load_run(folder)])
 
 
 def compare(first: Path, second: Path) -> Comparison:
@@ -89,16 +57,15 @@ def compare(first: Path, second: Path) -> Comparison:
         ConfigError: a folder is no run, nothing trained yet, or they have no representation in common.
         DataError: broken files.
     """
-    sides = (load_side(first), load_side(second))
+    sides = (load_runs(first), load_runs(second))
     settings = [
         change
-        for change in differences(sides[0].runs[0].config, sides[1].runs[0].config)
+        for change in differences(sides[0].first.config, sides[1].first.config)
         if change[0] not in _UNTOLD
     ]
-    lacking = [run.folder for side in sides for run in side.runs if run.predictions is None]
+    lacking = [folder for side in sides for folder in side.lacking]
     if lacking:
-        commands = "; ".join(f"`raytrain probe {folder}`" for folder in dict.fromkeys(lacking))
-        pairing = f"no intervals: predictions were not kept; run {commands}"
+        pairing = f"no intervals: predictions were not kept; {how_to_keep(lacking)}"
         rows = _of_summaries(*sides)
     else:
         problem = _why_unpaired(sides)
@@ -107,43 +74,25 @@ def compare(first: Path, second: Path) -> Comparison:
     if not rows:
         raise ConfigError(
             f"{first} and {second} have no representation in common: "
-            f"the first has {', '.join(sides[0].runs[0].pathways)}, the second "
-            f"{', '.join(sides[1].runs[0].pathways)}"
+            f"the first has {', '.join(sides[0].first.pathways)}, the second "
+            f"{', '.join(sides[1].first.pathways)}"
         )
     return Comparison(first=sides[0], second=sides[1], settings=settings, pairing=pairing, rows=rows)
 
 
-def _why_unpaired(sides: Sequence[Side]) -> str:
+def _why_unpaired(sides: Sequence[Runs]) -> str:
     """Return why the sides cannot be paired, or nothing; DataError where a side's seeds cannot be."""
     for side in sides:
-        for run in side.runs[1:]:
-            problem = _why_other(side.runs[0], run)
-            if problem:
-                raise DataError(f"{side.folder}: its seeds cannot be averaged: {problem}")
-    return _why_other(sides[0].runs[0], sides[1].runs[0])
+        if side.unlike:
+            raise DataError(f"{side.folder}: its seeds cannot be averaged: {side.unlike}")
+    return why_other(sides[0].first, sides[1].first)
 
 
-def _why_other(first: RunData, second: RunData) -> str:
-    """Return how the test samples of two runs differ, or nothing."""
-    hashes = [run.environment.get("manifest_hash", "") for run in (first, second)]
-    if hashes[0] != hashes[1]:
-        return f"other data: manifest {hashes[0][:16] or 'unknown'} and {hashes[1][:16] or 'unknown'}"
-    one, other = _predictions(first), _predictions(second)
-    names = ("rows", "truth", "groups")
-    if not all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names):
-        return f"{second.folder} was tested on other samples than {first.folder}"
-    return ""
-
-
-def _predictions(run: RunData) -> Predictions:
-    assert run.predictions is not None
-    return run.predictions
-
-
-def _of_predictions(first: Side, second: Side, *, paired: bool) -> list[Difference]:
+def _of_predictions(first: Runs, second: Runs, *, paired: bool) -> list[Difference]:
     rows = []
-    for protocol in _predictions(first.runs[0]).predicted:
-        keys = _common_keys((first, second), protocol)
+    for protocol in first.predicted_protocols:
+        known = second.predicted(protocol)
+        keys = [key for key in first.predicted(protocol) if key in known]
         for key in (key for key in keys if not key.endswith((CONTROL, ".same_strength"))):
             rows.append(_difference(first, second, protocol, [key], paired=paired))
             if key + CONTROL in keys:
@@ -151,18 +100,10 @@ def _of_predictions(first: Side, second: Side, *, paired: bool) -> list[Differen
     return rows
 
 
-def _common_keys(sides: Sequence[Side], protocol: str) -> list[str]:
-    """Return the results that every run has, in the order of the first."""
-    runs = [run for side in sides for run in side.runs]
-    known = [set(_predictions(run).keys(protocol)) for run in runs]
-    return [key for key in _predictions(runs[0]).keys(protocol) if all(key in one for one in known)]
-
-
-def _difference(first: Side, second: Side, protocol: str, keys: Sequence[str], *, paired: bool) -> Difference:
+def _difference(first: Runs, second: Runs, protocol: str, keys: Sequence[str], *, paired: bool) -> Difference:
     """Return the difference of an accuracy, or with two keys of (accuracy - control)."""
-    scores = [_mean_scores(side, protocol, keys) for side in (first, second)]
-    groups = [_predictions(side.runs[0]).groups for side in (first, second)]
-    interval = _interval(scores, groups, paired=paired)
+    scores = [_scores(side, protocol, keys) for side in (first, second)]
+    interval = _interval(scores, [first.groups, second.groups], paired=paired)
     means = [float(one.mean()) for one in scores]
     return Difference(
         protocol=protocol,
@@ -181,15 +122,9 @@ def _title(keys: Sequence[str]) -> str:
     return kind + name.replace("+", " + ")
 
 
-def _mean_scores(side: Side, protocol: str, keys: Sequence[str]) -> NDArray[np.float64]:
-    """Return each sample's score f64[n], the mean over the seeds."""
-    return np.asarray(np.mean([_scores(run, protocol, keys) for run in side.runs], axis=0), np.float64)
-
-
-def _scores(run: RunData, protocol: str, keys: Sequence[str]) -> NDArray[np.float64]:
-    found = _predictions(run)
-    score = found.correct(protocol, keys[0])
-    return score - found.correct(protocol, keys[1]) if len(keys) > 1 else score
+def _scores(side: Runs, protocol: str, keys: Sequence[str]) -> NDArray[np.float64]:
+    score = side.scores(protocol, keys[0])
+    return score - side.scores(protocol, keys[1]) if len(keys) > 1 else score
 
 
 def _interval(
@@ -210,43 +145,33 @@ def _interval(
     return float(low), float(high)
 
 
-def _by_seed(first: Side, second: Side, protocol: str, keys: Sequence[str]) -> tuple[float, ...]:
+def _by_seed(first: Runs, second: Runs, protocol: str, keys: Sequence[str]) -> tuple[float, ...]:
     """Return the difference of each seed that both have, where there are several."""
     means = [
-        {run.config.seed: float(_scores(run, protocol, keys).mean()) for run in side.runs}
+        {seed: float(_scores(run, protocol, keys).mean()) for seed, run in side.each.items()}
         for side in (first, second)
     ]
     common = [seed for seed in means[0] if seed in means[1]]
     return tuple(means[1][seed] - means[0][seed] for seed in common) if len(common) > 1 else ()
 
 
-def _of_summaries(first: Side, second: Side) -> list[Difference]:
-    tables = [_summary_means(side) for side in (first, second)]
+def _of_summaries(first: Runs, second: Runs) -> list[Difference]:
     rows = []
-    for protocol, key in tables[0]:
-        if (protocol, key) in tables[1]:
-            for place, name in enumerate((key.replace("+", " + "), f"gain of {key.replace('+', ' + ')}")):
-                before, after = (table[protocol, key][place] for table in tables)
-                rows.append(
-                    Difference(
-                        protocol=protocol, name=name, first=before, second=after, difference=after - before
+    for protocol in first.protocols:
+        for key in first.representations(protocol):
+            for measure, kind in (("accuracy", ""), ("gain", "gain of ")):
+                one, other = (side.measured(protocol, key, measure) for side in (first, second))
+                if one and other:
+                    rows.append(
+                        Difference(
+                            protocol=protocol,
+                            name=kind + key.replace("+", " + "),
+                            first=one.value,
+                            second=other.value,
+                            difference=other.value - one.value,
+                        )
                     )
-                )
     return rows
-
-
-def _summary_means(side: Side) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return the mean accuracy and gain over the seeds, by protocol and representation."""
-    values: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for run in side.runs:
-        for entry in run.summary.get("probes") or []:
-            key = (entry.get("protocol_name", "ridge"), "+".join(entry["pathways"]))
-            values.setdefault(key, []).append((entry["accuracy"], entry["gain"]))
-    return {
-        key: (float(np.mean([a for a, _ in found])), float(np.mean([g for _, g in found])))
-        for key, found in values.items()
-        if len(found) == len(side.runs)
-    }
 
 
 def comparison_text(found: Comparison) -> str:
@@ -269,7 +194,7 @@ def comparison_text(found: Comparison) -> str:
 
 
 def _line(row: Difference, width: int) -> str:
-    said = points(row.difference, list(row.interval)) if row.interval else f"{100 * row.difference:+.1f}"
+    said = points(row.difference, row.interval)
     clear = row.interval is not None and (row.interval[0] > 0 or row.interval[1] < 0)
     each = f"  each seed {' '.join(f'{100 * one:+.1f}' for one in row.seeds)}" if row.seeds else ""
     style = "+.3f" if row.name.startswith("gain of ") else ".3f"

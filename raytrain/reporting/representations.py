@@ -15,11 +15,10 @@ from raytrain.config import PathwayConfig
 from raytrain.config.operators import num_bins
 from raytrain.config.stems import NoStemConfig
 from raytrain.evaluation.head import HEAD
-from raytrain.metrics import group_bootstrap
-from raytrain.reporting.compare import NUM_RESAMPLES
 from raytrain.reporting.progress import event_rate
 from raytrain.reporting.results import points
 from raytrain.reporting.run_data import RunData
+from raytrain.reporting.runs import Figure, Runs
 
 BASE = "count"
 """operator that the others of a group are compared with"""
@@ -30,14 +29,11 @@ _MOMENT = ".exp_avg"
 class Score:
     """What a protocol says of a pathway."""
 
-    accuracy: float
-    interval: list[float]
-    control: float
-    control_interval: list[float]
-    lead: float | None = None
-    """accuracy minus that of the group's base; None: it is the base, or there is none"""
-    lead_interval: list[float] | None = None
-    """paired: the same test samples; None: predictions were not kept"""
+    accuracy: Figure
+    control: Figure
+    lead: Figure | None = None
+    """accuracy minus that of the group's base, paired: the same test samples; None: it is the base, or there
+    is none"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,31 +68,30 @@ class Group:
         return f"{self.encoder}, {self.objective}"
 
 
-def representation_groups(run: RunData) -> list[Group]:
-    """Return the pathways of a run, those of the same encoder and objective together."""
+def representation_groups(runs: Runs) -> list[Group]:
+    """Return the pathways, those of the same encoder and objective together; means where there are seeds."""
     together: list[list[str]] = []
-    for name in run.probed:
-        alike = (names for names in together if _same(run.config.pathways[names[0]], run, name))
+    for name in runs.first.probed:
+        alike = (names for names in together if _same(runs.first, names[0], name))
         found = next(alike, None)
         if found is None:
             together.append([name])
         else:
             found.append(name)
-    return [_group(run, names) for names in together]
+    return [_group(runs, names) for names in together]
 
 
-def shown_protocols(run: RunData) -> list[str]:
+def shown_protocols(runs: Runs) -> list[str]:
     """Return the main protocol, and the networks' own classifiers where they were measured."""
-    names = {entry.get("protocol_name", "ridge") for entry in run.summary.get("probes") or []}
-    return [name for name in dict.fromkeys((run.protocol, HEAD)) if name in names]
+    return [name for place, name in enumerate(runs.protocols) if place == 0 or name == HEAD]
 
 
-def representations_text(run: RunData) -> str:
+def representations_text(runs: Runs) -> str:
     """Return channels, parameters, speed and the differences to `count`; accuracies are printed before.
 
     "" where there is nothing to compare.
     """
-    groups, protocols = representation_groups(run), shown_protocols(run)
+    groups, protocols = representation_groups(runs), shown_protocols(runs)
     if not protocols or all(len(group.rows) < 2 for group in groups):
         return ""
     width = max(28, *(2 + len(row.representation) for group in groups for row in group.rows))
@@ -117,7 +112,7 @@ def lead_text(row: Row, protocol: str) -> str:
     score = row.scores.get(protocol)
     if score is None or score.lead is None:
         return "-"
-    return points(score.lead, score.lead_interval) if score.lead_interval else f"{100 * score.lead:+.1f}"
+    return points(score.lead.value, score.lead.interval)
 
 
 def count(value: int | None) -> str:
@@ -130,37 +125,43 @@ def rate(value: float | None) -> str:
     return event_rate(value) if value else "-"
 
 
-def _same(pathway: PathwayConfig, run: RunData, name: str) -> bool:
-    other = run.config.pathways[name]
-    return (pathway.encoder, pathway.objective) == (other.encoder, other.objective)
+def _same(run: RunData, name: str, other: str) -> bool:
+    one, two = run.config.pathways[name], run.config.pathways[other]
+    return (one.encoder, one.objective) == (two.encoder, two.objective)
 
 
-def _group(run: RunData, names: Sequence[str]) -> Group:
-    pathways = [run.config.pathways[name] for name in names]
-    base = next((n for n in names if _maker(run.config.pathways[n]).name == BASE), "")
+def _group(runs: Runs, names: Sequence[str]) -> Group:
+    pathways = runs.first.config.pathways
+    base = next((name for name in names if _maker(pathways[name]).name == BASE), "")
     return Group(
-        encoder=_described(pathways[0].encoder),
-        objective=_described(pathways[0].objective),
+        encoder=_described(pathways[names[0]].encoder),
+        objective=_described(pathways[names[0]].objective),
         base=base,
-        rows=[_row(run, name, names, base) for name in names],
+        rows=[_row(runs, name, names, base) for name in names],
     )
 
 
-def _row(run: RunData, name: str, names: Sequence[str], base: str) -> Row:
+def _row(runs: Runs, name: str, names: Sequence[str], base: str) -> Row:
+    run = runs.first
     pathway = run.config.pathways[name]
-    summary: dict[str, Any] = next((one for one in run.summary["pathways"] if one["name"] == name), {})
     maker = _maker(pathway)
     called = "" if name == maker.name else f"{name}: "
     parts = [called + _described(maker), *_other_settings(run, name, names)]
-    scores = {protocol: _score(run, protocol, name, base) for protocol in shown_protocols(run)}
+    scores = {protocol: _score(runs, protocol, name, base) for protocol in shown_protocols(runs)}
     return Row(
         pathway=name,
         representation="; ".join(parts),
         channels=_channels(pathway),
         parameters=_parameters(run.folder / "checkpoints" / name),
-        events_per_s=summary.get("events_per_s"),
+        events_per_s=_events_per_s(runs, name),
         scores={protocol: score for protocol, score in scores.items() if score},
     )
+
+
+def _events_per_s(runs: Runs, name: str) -> float | None:
+    entries: list[dict[str, Any]] = [one for run in runs.runs for one in run.summary["pathways"]]
+    rates = [one["events_per_s"] for one in entries if one["name"] == name and one.get("events_per_s")]
+    return float(np.mean(rates)) if rates else None
 
 
 def _maker(pathway: PathwayConfig) -> Any:
@@ -229,35 +230,9 @@ def _parameters(checkpoints: Path) -> int | None:
     return None
 
 
-def _score(run: RunData, protocol: str, name: str, base: str) -> Score | None:
-    entry, other = (_entry(run, protocol, one) for one in (name, base))
-    if entry is None:
+def _score(runs: Runs, protocol: str, name: str, base: str) -> Score | None:
+    accuracy, control = (runs.measured(protocol, name, measure) for measure in ("accuracy", "control"))
+    if accuracy is None or control is None:
         return None
-    lead, interval = None, None
-    if other is not None and name != base:
-        lead = entry["accuracy"] - other["accuracy"]
-        interval = _paired(run, protocol, name, base)
-    return Score(
-        accuracy=entry["accuracy"],
-        interval=entry["interval"],
-        control=entry["control"],
-        control_interval=entry["control_interval"],
-        lead=lead,
-        lead_interval=interval,
-    )
-
-
-def _entry(run: RunData, protocol: str, name: str) -> dict[str, Any] | None:
-    entries: list[dict[str, Any]] = run.summary.get("probes") or []
-    found = (e for e in entries if (e.get("protocol_name", "ridge"), e["pathways"]) == (protocol, [name]))
-    return next(found, None)
-
-
-def _paired(run: RunData, protocol: str, name: str, base: str) -> list[float] | None:
-    """Return the 95 % interval of the difference on the same test samples, resampled by group."""
-    kept = run.predictions
-    if kept is None or not {name, base} <= set(kept.keys(protocol)):
-        return None
-    difference = kept.correct(protocol, name) - kept.correct(protocol, base)
-    found = group_bootstrap(difference[None], kept.groups, num_resamples=NUM_RESAMPLES, seed=0).row(0)
-    return [found.low, found.high]
+    lead = runs.lead(protocol, name, base) if name != base else None
+    return Score(accuracy=accuracy, control=control, lead=lead)

@@ -17,6 +17,7 @@ from raytrain.errors import ConfigError, DataError, StorageError
 
 CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
 METRICS, QUARANTINE = "metrics.jsonl", "quarantine.jsonl"
+REPORT = "report.html"
 PREDICTIONS = "predictions.npz"
 COUNTERS, STANDARDISERS = "counters.json", "standardisers.json"
 PACKAGES = ("raytrain", "torch", "ray", "numpy", "pyarrow", "pillow", "pytorch_wavelets")

@@ -1,4 +1,4 @@
-"""The gain of each seed, a small point a seed and a bar at their mean."""
+"""The gain of each seed, a small point a seed, a bar at their mean and a line for its interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ class SeedRow:
     label: str
     style: Style
     gains: Sequence[float]
+    interval: Sequence[float] | None = None
+    """of the mean, (low, high) in points"""
 
 
 def seeds(rows: Sequence[SeedRow], *, name: str, title: str, alt: str) -> Drawing:
@@ -34,6 +36,8 @@ def seeds(rows: Sequence[SeedRow], *, name: str, title: str, alt: str) -> Drawin
     axes.axvline(0, color=INK, linewidth=1.1)
     for place, row in enumerate(rows):
         mean = sum(row.gains) / len(row.gains)
+        if row.interval:
+            axes.plot(row.interval, [place, place], color=row.style.colour, linewidth=1.4)
         axes.plot([mean, mean], [place - 0.3, place + 0.3], color=row.style.colour, linewidth=2.4)
         axes.plot(
             row.gains,
@@ -47,5 +51,6 @@ def seeds(rows: Sequence[SeedRow], *, name: str, title: str, alt: str) -> Drawin
     axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=NORMAL)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    label_axes(axes, x="gain over control, points; bar: mean")
+    known = any(row.interval for row in rows)
+    label_axes(axes, x="gain, points; bar: mean" + ", line: 95 % interval" * known)
     return draw(figure, name=name, title=title, alt=alt)

@@ -6,8 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines.storage import Storage
-from raytrain.errors import ConfigError, RaytrainError
-from raytrain.reporting.figures.canvas import Drawing
+from raytrain.errors import RaytrainError
 from raytrain.reporting.report.blocks import Missing, Page, Section, drawings_of
 from raytrain.reporting.report.render import render
 from raytrain.reporting.report.sections.classes import classes
@@ -24,10 +23,12 @@ from raytrain.reporting.report.sections.space import chosen_classes, nearest_nei
 from raytrain.reporting.report.sections.subsets import subsets
 from raytrain.reporting.report.sections.training import health, losses, waiting
 from raytrain.reporting.report.words import headline, subtitle, warnings
-from raytrain.reporting.run_data import SEEDS, RunData, choose_classes, load_run, read_json
-from raytrain.training.run_folder import CONFIG, write_atomic
+from raytrain.reporting.run_data import RunData, choose_classes, load_run
+from raytrain.reporting.runs import Runs, has_seeds, load_runs
+from raytrain.reporting.seeds import Rows, cell, seeds_table
+from raytrain.training.run_folder import REPORT, write_atomic
 
-REPORT, FIGURES = "report.html", "figures"
+FIGURES = "figures"
 
 
 def write_report(folder: Path, *, classes: str = "", data_root: str = "") -> Path:
@@ -44,7 +45,7 @@ def write_report(folder: Path, *, classes: str = "", data_root: str = "") -> Pat
         StorageError: the report cannot be written.
     """
     folder = Path(folder).absolute()
-    if (folder / SEEDS).exists() and not (folder / CONFIG).exists():
+    if has_seeds(folder):
         page = _seeds_page(folder)
     else:
         page = _run_page(load_run(folder, data_root=data_root), classes)
@@ -61,7 +62,7 @@ def _run_page(run: RunData, wanted: str) -> Page:
     chosen = choose_classes(run, wanted)
     makers: list[tuple[str, str, Callable[[RunData], Section]]] = [
         ("results", "Results", results),
-        *([("representations", SIDE_BY_SIDE, representations)] if run.config.modality == "events" else []),
+        *([("representations", SIDE_BY_SIDE, _side_by_side)] if run.config.modality == "events" else []),
         ("layers", "Layer by layer", layers),
         ("subsets", "Combinations of pathways", subsets),
         ("classes", "Class by class", classes),
@@ -87,6 +88,10 @@ def _run_page(run: RunData, wanted: str) -> Page:
     )
 
 
+def _side_by_side(run: RunData) -> Section:
+    return representations(Runs(folder=run.folder, runs=[run]))
+
+
 def _made(name: str, title: str, make: Callable[[RunData], Section], run: RunData) -> Section:
     """Return a section; damaged or missing files leave a line in its place."""
     try:
@@ -96,33 +101,30 @@ def _made(name: str, title: str, make: Callable[[RunData], Section], run: RunDat
 
 
 def _seeds_page(folder: Path) -> Page:
-    table = read_json(folder / SEEDS, "run `raytrain train ... --seeds N` again")
-    found = sorted(path.parent for path in folder.glob(f"seed-*/{CONFIG}"))
-    if not found:
-        raise ConfigError(f"{folder}: has {SEEDS} but no seed-*/ run folders; copy these too")
-    runs = [load_run(path) for path in found]
-    section = seeds(table, found)
-    figure: Drawing = seeds_figure(table, runs[0].styles)
+    runs = load_runs(folder)
+    table, first = seeds_table(runs), runs.first
+    sections = [seeds(table, [run.folder for run in runs.runs])]
+    if first.config.modality == "events":
+        sections.append(representations(runs))
     return Page(
-        title=f"{runs[0].config.preset}, {len(runs)} seeds",
-        subtitle=subtitle(runs[0]).removesuffix(".").split(";")[0] + ", each seed.",
+        title=f"{first.config.preset}, {len(runs.runs)} seeds",
+        subtitle=subtitle(first).removesuffix(".").split(";")[0] + ", each seed.",
         lead=_seeds_words(table),
-        warnings=_seeds_warnings(runs),
-        hero=[figure],
-        sections=[section, origin(runs[0])],
+        warnings=_seeds_warnings(runs.runs),
+        hero=[seeds_figure(table, first.styles)],
+        sections=[*sections, origin(first)],
         stamp=_stamp(),
     )
 
 
-def _seeds_words(table: dict[str, dict[str, dict[str, dict[str, list[float]]]]]) -> list[str]:
+def _seeds_words(table: dict[str, Rows]) -> list[str]:
+    rows = table["representations"]
     sentences = []
-    for name, row in table["representations"].items():
-        gains = row["gain"]["seeds"]
-        mean = 100 * sum(gains) / len(gains)
-        if all(gain > 0 for gain in gains):
-            sentences.append(f"{short(name)} gains in every seed, {mean:+.1f} points on average.")
-        elif all(gain < 0 for gain in gains):
-            sentences.append(f"{short(name)} loses in every seed, {mean:+.1f} points on average.")
+    for word, sign in (("gain", 1), ("lose", -1)):
+        found = [name for name, row in rows.items() if all(sign * gain > 0 for gain in row["gain"]["seeds"])]
+        if found:
+            each = ", ".join(f"{short(name)} {cell('gain', rows[name]['gain'])}" for name in found)
+            sentences.append(f"In every seed these {word} (points, mean of the seeds): {each}.")
     return sentences or ["No representation gains or loses in every seed: chance may explain each gain."]
 
 

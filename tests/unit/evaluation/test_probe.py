@@ -11,7 +11,14 @@ import pytest
 from raytrain.config import ClassifierProbeConfig
 from raytrain.errors import DataError
 from raytrain.evaluation.features import FeatureWriter
-from raytrain.evaluation.probe import ProbeRequest, control_name, floor_name, measure, run_probes
+from raytrain.evaluation.probe import (
+    ProbeRequest,
+    control_name,
+    floor_name,
+    measure,
+    run_probes,
+    same_strength_name,
+)
 from raytrain.metrics import group_bootstrap
 
 NUM_GROUPS, SIZE, NUM_CLASSES = 60, 4, 4
@@ -281,8 +288,12 @@ def test_predictions_are_kept_for_every_result(request_of_all: ProbeRequest) -> 
             expected.add(name)
             assert np.mean(arrays[name] == arrays["truth"]) == pytest.approx(entry[figure])
             assert arrays[name].dtype == np.int64
+        if entry["protocol_name"] == "ridge":
+            expected.add(alike := f"predicted/ridge/{same_strength_name('+'.join(entry['pathways']))}")
+            right = np.mean(arrays[alike] == arrays["truth"])
+            assert entry["accuracy"] - right == pytest.approx(entry["gain_same_strength"])
     assert set(arrays) == expected | {"rows", "truth", "groups"}
-    assert len(expected) == 4 * (2 * len(keys) + 1)
+    assert len(expected) == 4 * (2 * len(keys) + 1) + len(keys)
 
 
 def test_top_five_of_seven_classes(tmp_path: Path) -> None:

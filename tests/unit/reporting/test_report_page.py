@@ -322,29 +322,33 @@ def test_wrong_folders_are_refused(
         write_report(folder)
 
 
+def set_accuracy(folder: Path, name: str, *, accuracy: float, control: float) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    for entry in summary["probes"]:
+        if entry["pathways"] == [name]:
+            entry |= {"accuracy": accuracy, "control": control, "gain": accuracy - control}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_folder_of_seeds_has_its_own_page(make_run: MakeRun, tmp_path: Path) -> None:
     for seed in (0, 1):
         make_run(tmp_path / f"seed-{seed}", seed=seed, full=False)
-    row = {
-        "accuracy": {"mean": 0.6, "seeds": [0.5, 0.7]},
-        "control": {"mean": 0.4, "seeds": [0.4, 0.4]},
-        "gain": {"mean": 0.2, "seeds": [0.1, 0.3]},
-    }
-    table = {"seeds": [0, 1], "representations": {"lbp": row, "joined identity+lbp+rg": row}}
-    (tmp_path / "seeds.json").write_text(json.dumps(table))
+        set_accuracy(tmp_path / f"seed-{seed}", "lbp", accuracy=0.5 + 0.25 * seed, control=0.25)
+    (tmp_path / "seeds.json").write_text('{"seeds": [0, 1]}')
     html, read = page_of(tmp_path)
     assert "custom, 2 seeds" in read.texts["first"]
-    assert "lbp gains in every seed, +20.0 points on average." in read.texts["first"]
+    assert "In every seed these gain (points, mean of the seeds): " in read.texts["first"]
+    assert "lbp +37.5" in read.texts["first"]
     assert "2 seeds say little" in read.texts["first"]
-    assert "+20.0 (+10.0 +30.0)" in read.texts["seeds"]
-    assert "0.600 (0.500 0.700)" in read.texts["seeds"]
-    assert "gain at its strength" not in read.texts["seeds"]  # an older table
+    assert "Means of the seeds 0, 1; no intervals: predictions were not kept; run " in read.texts["seeds"]
+    assert "0.625 0.250 +37.5" in " ".join(read.texts["seeds"].split())
+    assert "+25.0 +50.0" in read.texts["seeds"]
     assert f"`raytrain report {tmp_path / 'seed-0'}`".strip("`") in read.texts["seeds"]
     write_report(tmp_path / "seed-1")
     read = page_of(tmp_path)[1]
     assert [a for a in read.addresses if "report" in a] == ["seed-1/report.html"]
     assert "all 3 joined" in html
-    (tmp_path / "seeds.json").write_text('{"seeds": [0]}')
+    (tmp_path / "seeds.json").write_text("{")
     with pytest.raises(DataError, match=re.escape("seeds.json: broken")):
         write_report(tmp_path)

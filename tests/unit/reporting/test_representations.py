@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipelines.sources import open_manifest
-from raytrain.cli.train import _representations
+from raytrain.cli.train import _side_by_side
 from raytrain.config import from_mapping, load_preset, to_toml
 from raytrain.reporting.report.blocks import Moving, Page, Table
 from raytrain.reporting.report.render import render
@@ -19,6 +19,7 @@ from raytrain.reporting.report.sections.representations import representations
 from raytrain.reporting.representations import representation_groups, representations_text
 from raytrain.reporting.results import points, with_interval
 from raytrain.reporting.run_data import RunData, load_run
+from raytrain.reporting.runs import Figure, Runs
 
 VGG6 = {"name": "vgg6", "width": 0.0625, "batch_norm": True}
 SHARED = {"cut": "bins", "encoder": VGG6, "objective": "supervised"}
@@ -61,6 +62,18 @@ def entry(protocol: str, names: list[str], accuracy: float) -> dict[str, Any]:
     }
 
 
+RIDGE_VOXELS = ("ridge", ["voxels"])
+NONE = Figure(value=np.nan, seeds=[], interval=None)
+
+
+def one(run: RunData) -> Runs:
+    return Runs(folder=run.folder, runs=[run])
+
+
+def make_runs(folder: Path, **how: bool) -> Runs:
+    return one(make_run(folder, **how))
+
+
 def make_run(folder: Path, *, head: bool = True, kept: bool = True, probed: bool = True) -> RunData:
     """Write a run folder on recordings, as training and probe would leave it, and read it."""
     shapes = {"num_train": 8, "num_test": 8, "size_px": 16, "duration_ms": 30}
@@ -98,7 +111,7 @@ def make_run(folder: Path, *, head: bool = True, kept: bool = True, probed: bool
 
 
 def test_rows_that_share_encoder_and_objective_stand_together(tmp_path: Path) -> None:
-    first, second = representation_groups(make_run(tmp_path / "run"))
+    first, second = representation_groups(make_runs(tmp_path / "run"))
     assert first.title == "vgg6 (width 0.0625, batch_norm on), supervised"
     assert second.title == "vgg6 (width 0.0625, batch_norm on), hinge_cpc (num_steps 1)"
     assert (first.base, second.base) == ("count", "")
@@ -114,36 +127,37 @@ def test_rows_that_share_encoder_and_objective_stand_together(tmp_path: Path) ->
 
 def test_differences_to_count_are_paired(tmp_path: Path) -> None:
     (count, voxels, matrix), (alone,) = (
-        group.rows for group in representation_groups(make_run(tmp_path / "run"))
+        group.rows for group in representation_groups(make_runs(tmp_path / "run"))
     )
     assert count.scores["ridge"].lead is None
-    assert voxels.scores["ridge"].lead == pytest.approx(10 / NUM)
+    leads = {row.pathway: row.scores["ridge"].lead or NONE for row in (voxels, matrix)}
+    assert leads["voxels"].value == pytest.approx(10 / NUM)
     # Groups drawn with replacement: as many of the 20 as differ, each by its own sum.
     random = np.random.default_rng(1)
     sums = (RIGHT["voxels"].astype(float) - RIGHT["count"]).reshape(GROUPS, EACH).sum(axis=1)
     drawn = sums[random.integers(0, GROUPS, (20_000, GROUPS))].sum(axis=1) / NUM
-    assert voxels.scores["ridge"].lead_interval == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
+    assert leads["voxels"].interval == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
     # The same samples right: nothing varies, where unpaired intervals would.
-    assert matrix.scores["ridge"].lead == 0
-    assert matrix.scores["ridge"].lead_interval == [0, 0]
-    assert matrix.scores["head"].lead == pytest.approx(-5 / NUM)
+    assert leads["matrix"].value == 0
+    assert leads["matrix"].interval == [0, 0]
+    assert (matrix.scores["head"].lead or NONE).value == pytest.approx(-5 / NUM)
     assert alone.scores["ridge"].lead is None
     assert "head" not in alone.scores
 
 
 def test_without_predictions_the_difference_is_that_of_the_summary(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", kept=False)
-    score = representation_groups(run)[0].rows[1].scores["ridge"]
-    assert score.lead == pytest.approx(10 / NUM)
-    assert score.lead_interval is None
-    section = representations(run)
+    runs = make_runs(tmp_path / "run", kept=False)
+    lead = representation_groups(runs)[0].rows[1].scores["ridge"].lead or NONE
+    assert lead.value == pytest.approx(10 / NUM)
+    assert lead.interval is None
+    section = representations(runs)
     assert "no intervals: no predictions kept" in section.blocks[0].caption  # type: ignore[union-attr]
-    assert "+12.5" in representations_text(run).splitlines()[3].split()
+    assert "+12.5" in representations_text(runs).splitlines()[3].split()
 
 
 def test_the_table_has_the_figures_of_the_summary(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    (table, _) = representations(run).blocks
+    runs = make_runs(tmp_path / "run")
+    (table, _) = representations(runs).blocks
     assert isinstance(table, Table)
     assert list(table.header) == [
         "representation",
@@ -157,14 +171,14 @@ def test_the_table_has_the_figures_of_the_summary(tmp_path: Path) -> None:
         "parameters",
         "events",
     ]
-    by_name = {(e["protocol_name"], *e["pathways"]): e for e in run.summary["probes"]}
+    by_name = {(e["protocol_name"], *e["pathways"]): e for e in runs.first.summary["probes"]}
     for name, row in zip(PATHWAYS, table.rows, strict=True):
         for place, protocol in ((1, "ridge"), (4, "head")):
-            one = by_name.get((protocol, name))
+            found = by_name.get((protocol, name))
             wanted = ["-", "-"]
-            if one:
-                control = with_interval(one["control"], one["control_interval"])
-                wanted = [with_interval(one["accuracy"], one["interval"]), control]
+            if found:
+                control = with_interval(found["control"], found["control_interval"])
+                wanted = [with_interval(found["accuracy"], found["interval"]), control]
             assert [row[place], row[place + 2]] == wanted
     assert [row[2] for row in table.rows][0::3] == ["-", "-"]
     assert [row[5] for row in table.rows][1] == points(0.0, [0.0, 0.0])
@@ -173,18 +187,18 @@ def test_the_table_has_the_figures_of_the_summary(tmp_path: Path) -> None:
 
 
 def test_one_protocol_needs_no_name_and_none_says_how_to_get_one(tmp_path: Path) -> None:
-    (table, words) = representations(make_run(tmp_path / "one", head=False)).blocks
+    (table, words) = representations(make_runs(tmp_path / "one", head=False)).blocks
     assert list(table.header)[1:4] == ["accuracy", "minus count", "control"]  # type: ignore[union-attr]
     assert "classifier" not in words.text  # type: ignore[union-attr]
-    run = make_run(tmp_path / "none", probed=False)
-    (missing, table, _) = representations(run).blocks
+    runs = make_runs(tmp_path / "none", probed=False)
+    (missing, table, _) = representations(runs).blocks
     assert "raytrain probe" in missing.text  # type: ignore[union-attr]
     assert list(table.header) == ["representation", "channels", "parameters", "events"]  # type: ignore[union-attr]
-    assert representations_text(run) == ""
+    assert representations_text(runs) == ""
 
 
 def test_trained_values_are_counted_in_the_newest_checkpoint_that_is_whole(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
+    runs = make_runs(tmp_path / "run")
     weight, running = np.zeros((4, 3), np.float32), np.zeros(7, np.float32)
     tensors = {
         "encoder.layers.0.weight": weight,
@@ -195,17 +209,16 @@ def test_trained_values_are_counted_in_the_newest_checkpoint_that_is_whole(tmp_p
     trained = ("encoder.layers.0.weight", "encoder.stem.cell.weight", "objective.classifier.weight")
     tensors |= {f"optimizer.{name}.exp_avg": tensors[name] for name in trained}
     for step in (1, 2):
-        folder = run.folder / "checkpoints" / "matrix" / f"step-0000000{step}"
+        folder = runs.folder / "checkpoints" / "matrix" / f"step-0000000{step}"
         folder.mkdir(parents=True)
         save_file(tensors, folder / "state.safetensors")
     (folder / "state.safetensors").write_bytes(b"cut off")
-    rows = representation_groups(run)[0].rows
+    rows = representation_groups(runs)[0].rows
     assert [row.parameters for row in rows] == [None, None, 12 + 7]
 
 
 def test_the_text_repeats_no_accuracy(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    lines = representations_text(run).splitlines()
+    lines = representations_text(make_runs(tmp_path / "run")).splitlines()
     assert lines[0].split("  ")[0] == "representation"
     assert lines[1] == "vgg6 (width 0.0625, batch_norm on), supervised"
     assert lines[2].startswith("  count (num_bins 3)")
@@ -215,17 +228,46 @@ def test_the_text_repeats_no_accuracy(tmp_path: Path) -> None:
     assert f"{RIGHT['voxels'].mean():.3f}" not in "\n".join(lines)
 
 
+def image_run(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.toml").write_text(to_toml(load_preset("gtsrb-small")))
+    (folder / "summary.json").write_text(json.dumps({"pathways": [], "data": {}, "probes": []}))
+    return folder
+
+
 def test_training_ends_with_the_table_of_recordings_alone(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    assert _representations(run.folder, run.config) == representations_text(run)
-    assert _representations(tmp_path / "nowhere", load_preset("gtsrb-small")) == ""
+    runs = make_runs(tmp_path / "run")
+    assert _side_by_side(runs.folder) == representations_text(runs)
+    assert _side_by_side(image_run(tmp_path / "images")) == ""
     # One pathway has nothing to be compared with.
-    single = dataclasses.replace(run.config, pathways={"count": run.config.pathways["count"]})
-    assert representations_text(dataclasses.replace(run, config=single)) == ""
+    single = dataclasses.replace(runs.first.config, pathways={"count": runs.first.config.pathways["count"]})
+    alone = dataclasses.replace(runs.first, config=single)
+    assert representations_text(Runs(folder=runs.folder, runs=[alone])) == ""
+
+
+def test_several_seeds_are_averaged_and_stay_paired(tmp_path: Path) -> None:
+    first, second = (make_run(tmp_path / f"seed-{seed}") for seed in (0, 1))
+    with np.load(second.folder / "predictions.npz") as file:
+        arrays = dict(file)
+    # The second seed's voxels are right where count is: its lead is none, the mean half the first's.
+    arrays["predicted/ridge/voxels"] = arrays["predicted/ridge/count"]
+    np.savez(second.folder / "predictions.npz", **arrays)
+    (voxels,) = (e for e in second.summary["probes"] if (e["protocol_name"], e["pathways"]) == RIDGE_VOXELS)
+    voxels["accuracy"] = float(RIGHT["count"].mean())
+    row = representation_groups(Runs(folder=tmp_path, runs=[first, second]))[0].rows[1]
+    lead, alone = row.scores["ridge"].lead or NONE, representation_groups(one(first))[0].rows[1]
+    assert lead.value == pytest.approx(5 / NUM)
+    assert lead.seeds == pytest.approx([10 / NUM, 0])
+    whole = (alone.scores["ridge"].lead or NONE).interval
+    assert whole
+    assert lead.interval == pytest.approx([end / 2 for end in whole])
+    assert row.scores["ridge"].accuracy.value == pytest.approx(65 / NUM)
+    assert row.events_per_s is None
 
 
 def test_the_page_heads_each_group_and_shows_recordings_that_may_stand_still(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
+    runs = one(run)
     shown = operators(run)
     moving = shown.blocks[0]
     assert isinstance(moving, Moving)
@@ -236,7 +278,7 @@ def test_the_page_heads_each_group_and_shows_recordings_that_may_stand_still(tmp
         lead=[],
         warnings=[],
         hero=[],
-        sections=[representations(run), shown],
+        sections=[representations(runs), shown],
         stamp="",
     )
     html = render(page)

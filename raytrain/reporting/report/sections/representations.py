@@ -13,28 +13,31 @@ from raytrain.reporting.representations import (
     shown_protocols,
 )
 from raytrain.reporting.results import with_interval
-from raytrain.reporting.run_data import RunData
+from raytrain.reporting.runs import Runs
 
 TITLE = "Representations side by side"
 
 
-def representations(run: RunData) -> Section:
+def representations(runs: Runs) -> Section:
     """Return a row for each pathway under the encoder and objective that it shares with others."""
-    groups, protocols = representation_groups(run), shown_protocols(run)
+    groups, protocols = representation_groups(runs), shown_protocols(runs)
     header = ["representation"]
     for name in protocols:
         who = f"{name}: " if len(protocols) > 1 else ""
         header += [f"{who}accuracy", f"{who}minus {BASE}", f"{who}control"]
-    how = "95 % intervals, paired by test sample" if run.predictions else "no intervals: no predictions kept"
+    how = "no intervals: no predictions kept" if runs.lacking else "95 % intervals, paired by test sample"
     table = Table(
-        caption="Rows under one heading share encoder and objective"
+        caption=f"Means of the seeds {', '.join(map(str, runs.seeds))}. " * (len(runs.runs) > 1)
+        + "Rows under one heading share encoder and objective"
         + f"; minus {BASE}: difference in points to the row {BASE} under the same heading ({how})"
         * bool(protocols),
         header=[*header, "channels", "parameters", "events"],
         rows=[_cells(row, protocols) for group in groups for row in group.rows],
         groups=[(group.title, len(group.rows)) for group in groups],
     )
-    missing = [] if protocols else [Missing(f"No accuracies: no probes in this run. {how_to_probe(run)}")]
+    missing = (
+        [] if protocols else [Missing(f"No accuracies: no probes in this run. {how_to_probe(runs.first)}")]
+    )
     return Section(name="representations", title=TITLE, blocks=[*missing, table, Text(_columns(protocols))])
 
 
@@ -59,8 +62,8 @@ def _cells(row: Row, protocols: list[str]) -> list[str]:
             cells += ["-", "-", "-"]
             continue
         cells += [
-            with_interval(score.accuracy, score.interval),
+            with_interval(score.accuracy.value, score.accuracy.interval),
             lead_text(row, name),
-            with_interval(score.control, score.control_interval),
+            with_interval(score.control.value, score.control.interval),
         ]
     return [*cells, row.channels, count(row.parameters), rate(row.events_per_s)]
