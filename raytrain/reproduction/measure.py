@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.metrics import Interval, group_bootstrap
+from raytrain.metrics import Paired
 
 Name = tuple[str, str]
 """(objective or "control", representation)"""
@@ -36,22 +36,13 @@ class Answers:
 ALL_SEEDS = -1
 
 
-class Comparison:
-    """Paired figures of all names."""
+class Comparison(Paired[Name]):
+    """Figures of all names."""
 
     def __init__(self, answers: Answers, *, num_resamples: int, seed: int) -> None:
         self._answers = answers
-        self.names = list(answers.right)
-        means = [np.mean(list(answers.right[name].values()), axis=0) for name in self.names]
-        self._intervals = group_bootstrap(means, answers.groups, num_resamples=num_resamples, seed=seed)
-
-    def sum(self, plus: Sequence[Name], minus: Sequence[Name] = ()) -> Interval:
-        """Return the paired interval of the figures in `plus` minus those in `minus`."""
-        weights = np.zeros(len(self.names))
-        for names, sign in ((plus, 1.0), (minus, -1.0)):
-            for name in names:
-                weights[self.names.index(name)] += sign
-        return self._intervals.contrast(weights)
+        means = {name: np.mean(list(right.values()), axis=0) for name, right in answers.right.items()}
+        super().__init__(means, answers.groups, num_resamples=num_resamples, seed=seed)
 
     def by_seed(self, name: Name) -> list[float]:
         """Return a figure of each seed."""
@@ -66,25 +57,24 @@ class Comparison:
             "objective": objective,
             "representation": representation,
             "accuracy": value.estimate,
-            "interval": [value.low, value.high],
+            "interval": value.bounds,
             "seeds": self.by_seed(name),
             "control": initial.estimate,
-            "control_interval": [initial.low, initial.high],
+            "control_interval": initial.bounds,
             "control_seeds": self.by_seed(control),
             "gain": gain.estimate,
-            "gain_interval": [gain.low, gain.high],
+            "gain_interval": gain.bounds,
         }
 
 
 def claims(comparison: Comparison) -> list[dict[str, Any]]:
     """Return the paper's claims, each as a paired difference with its interval; those that can be formed."""
-    known = set(comparison.names)
     found: list[dict[str, Any]] = []
 
     def claim(text: str, plus: Sequence[Name], minus: Sequence[Name]) -> None:
-        if known.issuperset([*plus, *minus]):
+        if all(name in comparison for name in (*plus, *minus)):
             value = comparison.sum(plus, minus)
-            found.append({"claim": text, "difference": value.estimate, "interval": [value.low, value.high]})
+            found.append({"claim": text, "difference": value.estimate, "interval": value.bounds})
 
     for objective in ("clapp", "hinge_cpc"):
         claim(f"ours - base, {objective}", [(objective, "ours")], [(objective, "base")])

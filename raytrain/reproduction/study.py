@@ -2,25 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError
-from raytrain.evaluation.factor import GramPair
-from raytrain.evaluation.features import open_features
-from raytrain.evaluation.gram import join, train_test_gram
-from raytrain.evaluation.ridge import fit_ridge
 from raytrain.reproduction.figure import draw_figure2
+from raytrain.reproduction.fit import Task, fit_all
 from raytrain.reproduction.grid import OURS, OURS_MOVNET, GridRun, Study, find_study, grid_runs
+from raytrain.reproduction.kept_fits import KeptFits
 from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import differences_from_paper, table_text
@@ -33,26 +27,6 @@ PROTOCOL = (
     "95 % intervals from resamples of the test groups, the same draw for every figure"
 )
 FLOOR = "floor.pixels"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """The fits that share one set of Gram matrices; small enough to be sent to a process."""
-
-    objective: str
-    """or "control" """
-    folders: tuple[str, ...]
-    """features folders; several only for the multi-encoder"""
-    seed: int
-    names: tuple[str, ...]
-    """feature files in each folder"""
-    joins: dict[str, tuple[str, ...]]
-    """representation -> the names it concatenates"""
-    mode: Any
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
 
 
 def reproduce(
@@ -93,7 +67,7 @@ def reproduce(
             "files": [str(file) for file in files]
         }
     say(f"{name}: fitting")
-    answers, floor = _fit_all(study, runs, manifest, template, processes)
+    answers, fits = _fit_all(study, runs, manifest, template, processes)
     comparison = Comparison(answers, num_resamples=template.probe.num_bootstrap, seed=template.seed)
     files = [out / f"{name}.json", out / f"{name}.txt"]
     result = {
@@ -101,13 +75,14 @@ def reproduce(
         "title": study.title,
         "rows": list(_rows(study, comparison)),
         "claims": claims(comparison),
-        "floor": floor(comparison),
+        "floor": _floor(comparison),
         "seeds": sorted({run.seed for run in runs}),
         "data": _describe(manifest, template),
         "protocol": f"{template.probe.features} features, {PROTOCOL}",
         "differs": differences_from_paper(template, num_images=len(manifest.indices("pretrain"))),
         "trainings": trained,
         "cached": cached,
+        "fits": fits,
         "paper": paper_cells(name, num_classes=len(manifest.classes)),
         "files": [str(file) for file in files],
     }
@@ -117,10 +92,9 @@ def reproduce(
 
 
 def _rows(study: Study, comparison: Comparison) -> Iterator[dict[str, Any]]:
-    known = set(comparison.names)
     for objective in study.objectives:
         for representation in (*study.pathways, "ours", "ours_movnet", "multi_encoder"):
-            if (objective, representation) in known:
+            if (objective, representation) in comparison:
                 yield comparison.row(objective, representation)
 
 
@@ -139,21 +113,25 @@ def _describe(manifest: Manifest, template: RunConfig) -> dict[str, Any]:
 
 def _fit_all(
     study: Study, runs: Sequence[GridRun], manifest: Manifest, template: RunConfig, processes: int
-) -> tuple[Answers, Callable[[Comparison], dict[str, Any]]]:
-    """Return the answers of every representation of every run, of the controls and of the pixels."""
+) -> tuple[Answers, dict[str, int]]:
+    """Return the answers of every representation of every run, of the controls and of the pixels.
+
+    And how many fits were made, and how many were known.
+    """
     tasks = list(_tasks(study, runs, manifest, template))
     truth, groups = tasks[0].labels[tasks[0].test], tasks[0].groups[tasks[0].test]
-    answers = Answers(groups=groups)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for task, found in zip(tasks, pool.map(fit, tasks), strict=True):
-            for representation, predictions in found.items():
-                answers.add((task.objective, representation), task.seed, predictions == truth)
+    answers, fits = Answers(groups=groups), {"made": 0, "cached": 0}
+    found = fit_all(tasks, KeptFits.open(template.cache), processes=processes)
+    for task, (predicted, known) in zip(tasks, found, strict=True):
+        fits["cached" if known else "made"] += len(predicted)
+        for representation, predictions in predicted.items():
+            answers.add((task.objective, representation), task.seed, predictions == truth)
+    return answers, fits
 
-    def floor(comparison: Comparison) -> dict[str, Any]:
-        value = comparison.sum([(CONTROL, "pixels")])
-        return {"accuracy": value.estimate, "interval": [value.low, value.high]}
 
-    return answers, floor
+def _floor(comparison: Comparison) -> dict[str, Any]:
+    value = comparison.sum([(CONTROL, "pixels")])
+    return {"accuracy": value.estimate, "interval": value.bounds}
 
 
 def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: RunConfig) -> Iterator[Task]:
@@ -235,23 +213,6 @@ def _multi_encoder(
 
 def _features(run: GridRun) -> str:
     return str(Path(run.config.out) / "features")
-
-
-def fit(task: Task) -> dict[str, NDArray[np.integer]]:
-    """Return the test predictions of each representation of a task, int[n]."""
-    grams: dict[str, list[GramPair]] = {}
-    for folder in task.folders:
-        for name in task.names:
-            features = open_features(Path(folder), name)
-            grams.setdefault(name, []).append(train_test_gram(features, task.train, task.test, task.mode))
-    labels, groups = task.labels[task.train], task.groups[task.train]
-    num_classes = int(task.labels.max()) + 1
-    return {
-        representation: fit_ridge(
-            join([gram for name in names for gram in grams[name]]), labels, groups, num_classes=num_classes
-        ).predictions
-        for representation, names in task.joins.items()
-    }
 
 
 def plan_text(name: str, template: RunConfig, *, num_seeds: int, out: Path) -> str:

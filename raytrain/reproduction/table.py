@@ -46,7 +46,11 @@ def table_text(result: dict[str, Any]) -> str:
 
 
 def _trainings(result: dict[str, Any]) -> str:
-    return f"{result['trainings']} pathways trained, {result['cached']} from the cache"
+    fits = result["fits"]
+    return (
+        f"{result['trainings']} pathways trained, {result['cached']} from the cache; "
+        f"{fits['made']} representations fitted, {fits['cached']} from the cache"
+    )
 
 
 def _data_line(result: dict[str, Any]) -> str:

@@ -146,19 +146,29 @@ def _digest(description: dict[str, Any]) -> str:
 
 @functools.cache
 def code_version(operator: str) -> str:
-    """Return a digest of the code of the rooms that a pathway with this operator runs through.
-
-    Comments and layout do not count: the syntax tree is hashed.
-    """
-    roots = {"pipelines": _root(pipelines), "raytrain": _root(raytrain)}
-    files: list[Path] = []
-    for room in SHARED_ROOMS:
-        path = roots[room.partition("/")[0]] / room
-        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    """Return a digest of the code of the rooms that a pathway with this operator runs through."""
+    files = _files_of(SHARED_ROOMS)
     if operator not in OPERATORS:
-        files += sorted((roots["pipelines"] / "operators" / "events").rglob("*.py"))
+        files += _files_of(("pipelines/operators/events",))
     else:
         files.append(Path(inspect.getfile(OPERATORS[operator])))
+    return _digest_of_code(files)
+
+
+@functools.cache
+def code_of(rooms: tuple[str, ...]) -> str:
+    """Return a digest of the code of folders and files, e.g. `raytrain/evaluation`."""
+    return _digest_of_code(_files_of(rooms))
+
+
+def _files_of(rooms: tuple[str, ...]) -> list[Path]:
+    roots = {"pipelines": _root(pipelines), "raytrain": _root(raytrain)}
+    paths = [roots[room.partition("/")[0]] / room for room in rooms]
+    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+
+
+def _digest_of_code(files: list[Path]) -> str:
+    """Return a digest of code: comments and layout do not count, the syntax tree is hashed."""
     digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())
     for file in files:
         digest.update(ast.dump(ast.parse(file.read_text())).encode())

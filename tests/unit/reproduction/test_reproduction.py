@@ -129,6 +129,10 @@ def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path
     shapes = {"num_train": 40, "num_test": 24}
     first = api.reproduce("table2", template(tmp_path / "a", data__shapes=shapes), num_seeds=2)
     assert (first["trainings"], first["cached"]) == (8, 0)
+    fits = (
+        2 * 2 * 5 + 2 + 1
+    )  # two seeds, trained and not, each of four and all joined; two multi-encoders; pixels
+    assert first["fits"] == {"made": fits, "cached": 0}
     rows = {row["representation"]: row for row in first["rows"]}
     assert set(rows) == {"base", "lbp", "rg", "dtcwt", "ours", "multi_encoder"}
     assert len(rows["ours"]["seeds"]) == 2
@@ -139,6 +143,7 @@ def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path
     assert "what differs: here 40 samples, 1 epochs, batch 8" in text
     again = api.reproduce("table2", template(tmp_path / "b", data__shapes=shapes), num_seeds=2)
     assert (again["trainings"], again["cached"]) == (0, 8)
+    assert again["fits"] == {"made": 0, "cached": fits}
     assert again["rows"] == first["rows"]
     assert again["claims"] == first["claims"]
     assert json.loads((tmp_path / "b" / "table2.json").read_text())["rows"] == first["rows"]

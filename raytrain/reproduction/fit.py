@@ -1,0 +1,102 @@
+"""The fits of a table: one set of Gram matrices, several representations; in a process of its own."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import scipy
+import threadpoolctl
+from numpy.typing import NDArray
+
+from raytrain.evaluation.factor import GramPair
+from raytrain.evaluation.features import Mode, open_features
+from raytrain.evaluation.gram import join, train_test_gram
+from raytrain.evaluation.ridge import fit_ridge
+from raytrain.reproduction.kept_fits import KeptFits, Predicted
+from raytrain.training.identity import code_of
+
+ROOMS = ("raytrain/evaluation", "raytrain/reproduction/fit.py")
+"""whose code decides what a fit predicts"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The fits that share one set of Gram matrices; small enough to be sent to a process."""
+
+    objective: str
+    """or "control" """
+    folders: tuple[str, ...]
+    """features folders; several only for the multi-encoder"""
+    seed: int
+    names: tuple[str, ...]
+    """feature files in each folder"""
+    joins: dict[str, tuple[str, ...]]
+    """representation -> the names it concatenates"""
+    mode: Mode
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def key(self) -> str:
+        """Return a digest of all that decides the predictions: features, rows, labels, code, libraries."""
+        digest = hashlib.sha256(code_of(ROOMS).encode())
+        digest.update(f"{np.__version__} {scipy.__version__} {self.mode} {self.joins} {self.names}".encode())
+        for values in (self.labels, self.groups, self.train, self.test):
+            digest.update(hashlib.sha256(values.astype("<i8").tobytes()).digest())
+        for folder in self.folders:
+            for name in self.names:
+                with Path(folder, f"{name}.npy").open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+def fit_all(
+    tasks: Sequence[Task], kept: KeptFits | None, *, processes: int
+) -> Iterator[tuple[Predicted, bool]]:
+    """Yield what each task predicts, and whether that was known; `processes` fits at a time."""
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    pool = ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_limit_threads, initargs=(threads,)
+    )
+    with pool:
+        yield from pool.map(_fit_or_known, tasks, [kept] * len(tasks))
+
+
+def _limit_threads(threads: int) -> None:
+    """Share the cores out: linear algebra that takes all of them in every process is four times as slow."""
+    threadpoolctl.threadpool_limits(threads)
+
+
+def _fit_or_known(task: Task, kept: KeptFits | None) -> tuple[Predicted, bool]:
+    if kept is None:
+        return fit(task), False
+    key = task.key()
+    known = kept.load(key)
+    if known is not None:
+        return known, True
+    found = fit(task)
+    kept.store(key, found)
+    return found, False
+
+
+def fit(task: Task) -> Predicted:
+    """Return the test predictions of each representation of a task."""
+    grams: dict[str, list[GramPair]] = {}
+    for folder in task.folders:
+        for name in task.names:
+            features = open_features(Path(folder), name)
+            grams.setdefault(name, []).append(train_test_gram(features, task.train, task.test, task.mode))
+    labels, groups = task.labels[task.train], task.groups[task.train]
+    num_classes = int(task.labels.max()) + 1
+    return {
+        representation: fit_ridge(
+            join([gram for name in names for gram in grams[name]]), labels, groups, num_classes=num_classes
+        ).predictions
+        for representation, names in task.joins.items()
+    }
