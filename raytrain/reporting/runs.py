@@ -40,6 +40,11 @@ class Runs:
     """the run's, or the one that holds a folder for each seed"""
     runs: list[RunData]
 
+    @classmethod
+    def of(cls, run: RunData) -> "Runs":
+        """Return one run by itself."""
+        return cls(folder=run.folder, runs=[run])
+
     @property
     def first(self) -> RunData:
         """The run of the first seed, for what all have in common."""
@@ -58,7 +63,7 @@ class Runs:
     @property
     def each(self) -> "dict[int, Runs]":
         """Each run by itself, by its seed."""
-        return {run.config.seed: Runs(folder=run.folder, runs=[run]) for run in self.runs}
+        return {run.config.seed: Runs.of(run) for run in self.runs}
 
     @property
     def lacking(self) -> list[Path]:
@@ -170,7 +175,7 @@ def load_runs(folder: Path) -> Runs:
     """
     folder = Path(folder)
     if not has_seeds(folder):
-        return Runs(folder=folder, runs=[load_run(folder)])
+        return Runs.of(load_run(folder))
     table = read_json(folder / SEEDS, AGAIN)
     runs = [load_run(folder / f"seed-{seed}") for seed in table.get("seeds", [])]
     if not runs:

@@ -89,7 +89,7 @@ def _run_page(run: RunData, wanted: str) -> Page:
 
 
 def _side_by_side(run: RunData) -> Section:
-    return representations(Runs(folder=run.folder, runs=[run]))
+    return representations(Runs.of(run))
 
 
 def _made(name: str, title: str, make: Callable[[RunData], Section], run: RunData) -> Section:

@@ -66,12 +66,8 @@ RIDGE_VOXELS = ("ridge", ["voxels"])
 NONE = Figure(value=np.nan, seeds=[], interval=None)
 
 
-def one(run: RunData) -> Runs:
-    return Runs(folder=run.folder, runs=[run])
-
-
 def make_runs(folder: Path, **how: bool) -> Runs:
-    return one(make_run(folder, **how))
+    return Runs.of(make_run(folder, **how))
 
 
 def make_run(folder: Path, *, head: bool = True, kept: bool = True, probed: bool = True) -> RunData:
@@ -242,7 +238,7 @@ def test_training_ends_with_the_table_of_recordings_alone(tmp_path: Path) -> Non
     # One pathway has nothing to be compared with.
     single = dataclasses.replace(runs.first.config, pathways={"count": runs.first.config.pathways["count"]})
     alone = dataclasses.replace(runs.first, config=single)
-    assert representations_text(Runs(folder=runs.folder, runs=[alone])) == ""
+    assert representations_text(Runs.of(alone)) == ""
 
 
 def test_several_seeds_are_averaged_and_stay_paired(tmp_path: Path) -> None:
@@ -255,7 +251,7 @@ def test_several_seeds_are_averaged_and_stay_paired(tmp_path: Path) -> None:
     (voxels,) = (e for e in second.summary["probes"] if (e["protocol_name"], e["pathways"]) == RIDGE_VOXELS)
     voxels["accuracy"] = float(RIGHT["count"].mean())
     row = representation_groups(Runs(folder=tmp_path, runs=[first, second]))[0].rows[1]
-    lead, alone = row.scores["ridge"].lead or NONE, representation_groups(one(first))[0].rows[1]
+    lead, alone = row.scores["ridge"].lead or NONE, representation_groups(Runs.of(first))[0].rows[1]
     assert lead.value == pytest.approx(5 / NUM)
     assert lead.seeds == pytest.approx([10 / NUM, 0])
     whole = (alone.scores["ridge"].lead or NONE).interval
@@ -267,7 +263,7 @@ def test_several_seeds_are_averaged_and_stay_paired(tmp_path: Path) -> None:
 
 def test_the_page_heads_each_group_and_shows_recordings_that_may_stand_still(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    runs = one(run)
+    runs = Runs.of(run)
     shown = operators(run)
     moving = shown.blocks[0]
     assert isinstance(moving, Moving)
