@@ -23,7 +23,7 @@ from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.config.cuts import MotionConfig
 from raytrain.errors import ConfigError
-from raytrain.metrics import group_bootstrap
+from raytrain.metrics import Paired
 from raytrain.objectives.motion import Motion
 from raytrain.pathway import Pathway
 
@@ -89,12 +89,10 @@ def _measure(
         for side, answer in answers.items()
         for column, head in enumerate(("kind", "speed"))
     }
-    intervals = group_bootstrap(
-        np.stack(list(right.values())), groups, num_resamples=config.probe.num_bootstrap, seed=config.seed
-    )
+    paired = Paired(right, groups, num_resamples=config.probe.num_bootstrap, seed=config.seed)
     found: dict[str, Any] = {"pathway": name, "sees": "one random frame" if cut.still else "the clip"}
-    for place, key in enumerate(right):
-        value = intervals.row(place)
+    for key in right:
+        value = paired.sum([key])
         found |= {key: value.estimate, f"{key}_interval": value.bounds}
     confusion = np.zeros((NUM_SPEEDS, NUM_SPEEDS), np.int64)
     np.add.at(confusion, (truth[:, 1], answers[""][:, 1]), 1)
