@@ -1,13 +1,15 @@
 """The verbs `train` and `demo`."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from raytrain.cli.parse import base_config, flag_names, parse
 from raytrain.config import RunConfig
+
+if TYPE_CHECKING:
+    from raytrain.reporting.runs import Runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +49,15 @@ def _run_training(config: RunConfig, seeds: int) -> int:
     console = output_console()
     if seeds == 1:
         run = api.train(config, console=console)
-        _print_texts(results_text(run.summary), motion_text(run.summary), _side_by_side(run.folder))
+        beside = _side_by_side(load_runs(run.folder))
+        _print_texts(results_text(run.summary), motion_text(run.summary), beside)
         print(f"results: {run.folder / 'summary.json'}")
         say_report(run.folder)
         return 0
     folder = api.train_seeds(config, seeds, console=console)[0].folder.parent
     if config.probe.enabled:
-        _print_texts(seeds_text(seeds_table(load_runs(folder))), _side_by_side(folder))
+        loaded = load_runs(folder)
+        _print_texts(seeds_text(seeds_table(loaded)), _side_by_side(loaded))
         print(f"results: {folder / 'seeds.json'}")
         say_report(folder)
     return 0
@@ -63,12 +67,10 @@ def _print_texts(*texts: str) -> None:
     print("\n".join(text for text in texts if text))
 
 
-def _side_by_side(folder: Path) -> str:
+def _side_by_side(runs: "Runs") -> str:
     """Return the table of operators and stems, of a run or seeds on recordings."""
     from raytrain.reporting.representations import representations_text
-    from raytrain.reporting.runs import load_runs
 
-    runs = load_runs(folder)
     return representations_text(runs) if runs.first.config.modality == "events" else ""
 
 

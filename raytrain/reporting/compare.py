@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.errors import ConfigError, DataError
+from raytrain.evaluation.entries import same_strength_name
+from raytrain.evaluation.features import control_name
 from raytrain.metrics import CONFIDENCE, group_bootstrap
 from raytrain.reporting.results import points
 from raytrain.reporting.runs import Runs, how_to_keep, load_runs, why_other
 from raytrain.training.run_folder import differences
 
 NUM_RESAMPLES = 2000
-CONTROL = ".control"
+OF_CONTROL = (control_name(""), same_strength_name(""))
+"""how the names of a control's predictions end"""
 # Places and names: they differ between any two runs.
 _UNTOLD = {"out", "preset", "report", "data.root", "seed"}
 
@@ -93,10 +96,10 @@ def _of_predictions(first: Runs, second: Runs, *, paired: bool) -> list[Differen
     for protocol in first.predicted_protocols:
         known = second.predicted(protocol)
         keys = [key for key in first.predicted(protocol) if key in known]
-        for key in (key for key in keys if not key.endswith((CONTROL, ".same_strength"))):
+        for key in (key for key in keys if not key.endswith(OF_CONTROL)):
             rows.append(_difference(first, second, protocol, [key], paired=paired))
-            if key + CONTROL in keys:
-                rows.append(_difference(first, second, protocol, [key, key + CONTROL], paired=paired))
+            if control_name(key) in keys:
+                rows.append(_difference(first, second, protocol, [key, control_name(key)], paired=paired))
     return rows
 
 

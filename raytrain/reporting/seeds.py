@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from raytrain.reporting.results import COLUMN, FURTHER, MEASURES, narrow, points, with_interval
+from raytrain.reporting.results import COLUMN, FURTHER, MEASURES, narrow, points, title, with_interval
 from raytrain.reporting.runs import Figure, Runs
 
 REFERENCE = "identity"
@@ -49,8 +49,9 @@ def _rows(runs: Runs, protocol: str) -> Rows:
         found = {measure: runs.measured(protocol, key, measure) for measure in wanted}
         if REFERENCE in names:
             found["gain_over_identity"] = runs.lead(protocol, key, REFERENCE, "gain")
-        name = f"joined {key}" if "+" in key else key
-        rows[name] = {measure: _values(figure) for measure, figure in found.items() if figure is not None}
+        rows[title(key.split("+"))] = {
+            measure: _values(figure) for measure, figure in found.items() if figure is not None
+        }
     return rows
 
 

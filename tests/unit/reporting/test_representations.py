@@ -19,7 +19,7 @@ from raytrain.reporting.report.sections.representations import representations
 from raytrain.reporting.representations import representation_groups, representations_text
 from raytrain.reporting.results import points, with_interval
 from raytrain.reporting.run_data import RunData, load_run
-from raytrain.reporting.runs import Figure, Runs
+from raytrain.reporting.runs import Figure, Runs, load_runs
 
 VGG6 = {"name": "vgg6", "width": 0.0625, "batch_norm": True}
 SHARED = {"cut": "bins", "encoder": VGG6, "objective": "supervised"}
@@ -233,8 +233,8 @@ def image_run(folder: Path) -> Path:
 
 def test_training_ends_with_the_table_of_recordings_alone(tmp_path: Path) -> None:
     runs = make_runs(tmp_path / "run")
-    assert _side_by_side(runs.folder) == representations_text(runs)
-    assert _side_by_side(image_run(tmp_path / "images")) == ""
+    assert _side_by_side(runs) == representations_text(runs)
+    assert _side_by_side(load_runs(image_run(tmp_path / "images"))) == ""
     # One pathway has nothing to be compared with.
     single = dataclasses.replace(runs.first.config, pathways={"count": runs.first.config.pathways["count"]})
     alone = dataclasses.replace(runs.first, config=single)
