@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.errors import DataError
+from raytrain.errors import ConfigError, DataError
 from raytrain.evaluation.entries import same_strength_name
 from raytrain.evaluation.features import control_name
 from raytrain.metrics import Paired
@@ -176,11 +176,14 @@ def load_runs(folder: Path) -> Runs:
     folder = Path(folder)
     if not has_seeds(folder):
         return Runs.of(load_run(folder))
-    table = read_json(folder / SEEDS, AGAIN)
-    runs = [load_run(folder / f"seed-{seed}") for seed in table.get("seeds", [])]
-    if not runs:
+    seeds = read_json(folder / SEEDS, AGAIN).get("seeds")
+    if not isinstance(seeds, list) or not seeds:
         raise DataError(f"{folder / SEEDS}: names no seeds; {AGAIN}")
-    return Runs(folder=folder, runs=runs)
+    folders = [folder / f"seed-{seed}" for seed in seeds]
+    missing = next((one.name for one in folders if not one.is_dir()), "")
+    if missing:
+        raise ConfigError(f"{folder}: has {SEEDS} but no {missing}; copy its run folders too")
+    return Runs(folder=folder, runs=[load_run(one) for one in folders])
 
 
 def has_seeds(folder: Path) -> bool:

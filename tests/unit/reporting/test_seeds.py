@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from raytrain.errors import ConfigError, DataError
 from raytrain.metrics import group_bootstrap
 from raytrain.reporting.runs import Runs, load_runs
 from raytrain.reporting.seeds import seeds_table, seeds_text
@@ -120,6 +122,19 @@ def test_protocols_and_figures_that_every_seed_has(runs: Runs) -> None:
     assert lines[-1].split() == ["lbp", "0.500", "0.250", "+25.0", "+25.0", "+25.0", "+25.0"]
     del runs.runs[2].summary["probes"][-1]
     assert "further" not in seeds_table(load_like(runs))
+
+
+@pytest.mark.parametrize("seeds", [[], 3, None, {}])
+def test_a_table_without_seeds_is_refused(seeds: Any, tmp_path: Path) -> None:
+    (tmp_path / "seeds.json").write_text(json.dumps({"seeds": seeds}))
+    with pytest.raises(DataError, match=r"seeds\.json: names no seeds; run `raytrain train"):
+        load_runs(tmp_path)
+
+
+def test_run_folders_that_were_left_behind_are_named(runs: Runs) -> None:
+    shutil.rmtree(runs.folder / "seed-1")
+    with pytest.raises(ConfigError, match=r"has seeds\.json but no seed-1; copy its run folders too"):
+        load_runs(runs.folder)
 
 
 def load_like(runs: Runs) -> Runs:
