@@ -25,7 +25,7 @@ from raytrain.training.run_folder import CONFIG, REPORT, SUMMARY, open_run_folde
 from raytrain.training.setup import RunSetup
 
 if TYPE_CHECKING:
-    from pipelines.prepare import PrepareReport
+    from pipelines.preparing.prepare import PrepareReport
     from raytrain.exporting import ExportReport
     from raytrain.training.replay import Replay
 
@@ -236,7 +236,7 @@ def prepare(
     config: DataConfig, out: str, *, shards: Any = "none", console: Console | None = None
 ) -> "PrepareReport":
     """Write a data set's manifest with checksums, and shards if asked for; goes on where it was stopped."""
-    from pipelines.prepare import prepare as prepare_data
+    from pipelines.preparing.prepare import prepare as prepare_data
 
     def progress(done: int, total: int) -> None:
         if console and (done == total or done % 1000 == 0):
@@ -250,7 +250,7 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
 
     `sheet`: draw a contact sheet of what each operator makes, and of recordings a GIF of some beside it.
     """
-    from pipelines.inspect import inspect as inspect_data
+    from pipelines.preparing.inspect import inspect as inspect_data
 
     lines = list(inspect_data(config.data).lines())
     if sheet is not None:
@@ -270,9 +270,9 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
 
 def listing(kind: str = "") -> dict[str, dict[str, str]]:
     """Return what there is, a line about each: presets, sources, the parts of a pathway, cache."""
-    from pipelines.operators import OPERATORS
-    from pipelines.operators.events import EVENT_OPERATORS
     from pipelines.sources import SOURCES
+    from pipelines.views.operators import OPERATORS
+    from pipelines.views.operators.events import EVENT_OPERATORS
     from raytrain.config.operators import EventsConfig
     from raytrain.encoders import ENCODERS
     from raytrain.objectives import OBJECTIVES

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines.order import Cursor
+from pipelines.order.plan import Cursor
 from raytrain.errors import StorageError
 
 TENSORS, META = "state.safetensors", "state.json"

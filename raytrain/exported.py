@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipelines.augmentations import ImageAugmentation
-from pipelines.cuts import Patches
-from pipelines.operators import build_operator
-from pipelines.standardise import Standardiser
+from pipelines.views.augmentations import ImageAugmentation
+from pipelines.views.cuts import Patches
+from pipelines.views.operators import build_operator
+from pipelines.views.standardise import Standardiser
 from raytrain.config import (
     AugmentationConfig,
     EncoderConfig,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 from raytrain.config.cuts import ClipSettings, PatchesConfig
 from raytrain.config.objectives import PredictionSettings
 from raytrain.config.pathway import PathwayConfig

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
 from raytrain.errors import DataError
 
 Floats = NDArray[np.float64]

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from pipelines.batch import Batch, ImageBatch
-from pipelines.events import Events
-from pipelines.randomness import generator
-from pipelines.stage import view_name
-from pipelines.standardise import Standardiser
-from pipelines.views import Views
+from pipelines.forms.randomness import generator
+from pipelines.stream.batch import Batch, ImageBatch
+from pipelines.stream.stage import view_name
+from pipelines.views.events import Events
+from pipelines.views.standardise import Standardiser
+from pipelines.views.views import Views
 from raytrain.collectives import world_size
 from raytrain.config.pathway import PathwayConfig
 from raytrain.config.run import TrainingConfig

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.clips import ClipMeta, FramePlan
+from pipelines.forms.clips import ClipMeta, FramePlan
 
 ROWS, COLUMNS = 3, 4
 """dark and light cells of a frame, the lowest bit at the top left; the last cell is always light"""

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pyarrow as pa
 
-from pipelines.decode.events import Recording
+from pipelines.forms.recording import Recording
 
 
 def random_recording(

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.clips import ClipMeta, DecodedClip
 from pipelines.decode.image import Fit
 from pipelines.decode.pipe import Pipe, PipeClosedError, PipeTimeoutError
-from pipelines.quarantine import BadSample
+from pipelines.forms.clips import ClipMeta, DecodedClip
+from pipelines.forms.quarantine import BadSample
 from raytrain.config.data import VideoConfig
 
 _COMMAND = ("-P", "-m", "pipelines.decode.child_main")

@@ -16,7 +16,7 @@ def main() -> None:
     pipe = _private_pipe()
     try:
         from pipelines.decode.video import decode_clip, probe_clip
-        from pipelines.quarantine import BadSample
+        from pipelines.forms.quarantine import BadSample
     except BaseException:
         pipe.send(("error", traceback.format_exc()), [], timeout_s=None)
         return

@@ -19,9 +19,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipelines.clips import ClipMeta, Int64s
 from pipelines.decode.mpeg4 import PictureReader
-from pipelines.quarantine import BadSample
+from pipelines.forms.clips import ClipMeta, Int64s
+from pipelines.forms.quarantine import BadSample
 
 # Only plain containers: FFmpeg knows others that open further files (hls, concat) or show any text (tty).
 FORMATS = ("mov", "mp4", "avi", "matroska", "webm", "flv", "mpegts", "mpeg", "asf", "ogg", "ivf", "gif")

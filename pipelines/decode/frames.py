@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipelines.clips import LARGE, ClipMeta, DecodedClip, FramePlan
 from pipelines.decode.image import Fit, decode_image, decode_square, open_image, upright_size
-from pipelines.quarantine import BadSample
+from pipelines.forms.clips import LARGE, ClipMeta, DecodedClip, FramePlan
+from pipelines.forms.quarantine import BadSample
 
 
 def decode_frames(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 Fit = Literal["squash", "cover", "pad"]
 Extent = tuple[float, float]

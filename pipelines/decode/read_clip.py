@@ -7,15 +7,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipelines.clips import ClipMeta, ClipPlanner, DecodedClip, FramePlan
-from pipelines.decode import read_payload
 from pipelines.decode.child import shared_decoder
-from pipelines.decode.clip import clip_columns
 from pipelines.decode.frames import decode_frames
-from pipelines.manifest import Manifest
-from pipelines.sources.clips import SCHEME, clip_bytes
-from pipelines.sources.frames import is_frames, list_frames
-from pipelines.storage import Storage, count_opened
+from pipelines.forms.clip_columns import clip_columns
+from pipelines.forms.clips import ClipMeta, ClipPlanner, DecodedClip, FramePlan
+from pipelines.generated import is_generated, make_sample
+from pipelines.storage.frames import is_frames, list_frames
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.payload import read_payload
+from pipelines.storage.places import Storage, count_opened
 from raytrain.config.data import DataConfig
 
 PlanOf = Callable[[ClipMeta], FramePlan]
@@ -65,9 +65,9 @@ def decode_row(
         names = list_frames(storage, uri)
         rate_hz = config.video.frame_rate_hz
         return decode_frames(storage.read_bytes, names, plan, rate_hz=rate_hz, **places), b""
-    if uri.startswith(SCHEME):
+    if is_generated(uri):
         count_opened()
-        payload = clip_bytes(uri)
+        payload = make_sample(uri)
     else:
         payload = read_payload(manifest, index, storage)
     return shared_decoder(config.video).decode(payload, plan, **places), payload

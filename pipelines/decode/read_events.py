@@ -4,15 +4,16 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from pipelines.decode import read_payload
-from pipelines.decode.events import Recording, decode_events
-from pipelines.event_payload import parse_payload
-from pipelines.event_shards import unpack_recording
-from pipelines.manifest import Manifest
-from pipelines.quarantine import BadSample
-from pipelines.sources.media import RECORDINGS
-from pipelines.sources.moving_shapes import SCHEME, record
-from pipelines.storage import Storage, count_opened
+from pipelines.decode.events import decode_events
+from pipelines.forms.media import RECORDINGS
+from pipelines.forms.quarantine import BadSample
+from pipelines.forms.recording import Recording
+from pipelines.generated import is_generated, make_sample
+from pipelines.storage.event_payload import parse_payload
+from pipelines.storage.event_shards import unpack_recording
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.payload import read_payload
+from pipelines.storage.places import Storage, count_opened
 from raytrain.config.data import DataConfig
 
 _KEPT_BYTES = 128 * 2**20
@@ -69,9 +70,9 @@ def decode_row(
         StorageError: storage failed for longer than the retries.
     """
     uri = manifest.table["uri"][index].as_py()
-    if uri.startswith(SCHEME):
+    if is_generated(uri):
         count_opened()
-        return record(uri), b""
+        return make_sample(uri), b""
     width, height = sensor_size(manifest, config)
     layout = parse_payload(manifest.payload_of(index))
     size: dict[str, int] = {"width": width, "height": height}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.clips import Int64s
 from pipelines.decode.image import GREY, Fit
+from pipelines.forms.clips import Int64s
 
 
 @dataclass(frozen=True)

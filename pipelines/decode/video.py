@@ -11,13 +11,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipelines.clips import LARGE, ClipMeta, DecodedClip, FramePlan, Int64s
 from pipelines.decode import video_decord, video_pyav, video_torchcodec
 from pipelines.decode.clip_index import ClipIndex, opened, read_index
 from pipelines.decode.image import Fit
 from pipelines.decode.refused import RefusedError
 from pipelines.decode.square import View, covering_square, fitted_square
-from pipelines.quarantine import BadSample
+from pipelines.forms.clips import LARGE, ClipMeta, DecodedClip, FramePlan, Int64s
+from pipelines.forms.quarantine import BadSample
 
 Planner = Callable[[ClipMeta], FramePlan]
 DECODERS = ("decord", "torchcodec", "pyav")

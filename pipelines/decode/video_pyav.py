@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.decode.clip_index import ClipIndex, opened
 from pipelines.decode.square import Square, View
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 
 class Scaler:

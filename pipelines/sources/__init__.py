@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.archive import ArchiveStorage, is_archive, is_gzipped, refuse_gzipped
-from pipelines.manifest import MANIFEST_FILE, Manifest
+from pipelines.forms.media import RECORDINGS
 from pipelines.sources import (
     cifar10,
     cifar10dvs,
@@ -29,10 +28,12 @@ from pipelines.sources.csv import read_csv
 from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import read_folder
 from pipelines.sources.join import join_manifests, roles_by_root
-from pipelines.sources.media import RECORDINGS, first_medium
+from pipelines.sources.media import first_medium
 from pipelines.sources.moving_shapes import read_moving_shapes
 from pipelines.sources.shapes import read_shapes
-from pipelines.storage import Storage
+from pipelines.storage.archive import ArchiveStorage, is_archive, is_gzipped, refuse_gzipped
+from pipelines.storage.manifest import MANIFEST_FILE, Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
@@ -49,6 +50,8 @@ class Source:
     recognise: Callable[[Storage, str], bool] | None = None
     """where none is detected: whether the first image or video below the root, or else the first recording of
     events, is of this layout; the first of SOURCES that says so is taken, else the class folders"""
+    generated: bool = False
+    """whether it has no root: nothing of it is stored"""
 
 
 SOURCES = {
@@ -64,15 +67,15 @@ SOURCES = {
     "kinetics": Source(kinetics.read_kinetics, recognise=kinetics.recognise),
     "videos": Source(videos.read_videos, recognise=videos.recognise),
     "frames": Source(frames.read_frames, frames.detect),
-    "shapes": Source(lambda config, _: read_shapes(config)),
-    "clips": Source(lambda config, _: read_clips(config)),
+    "shapes": Source(lambda config, _: read_shapes(config), generated=True),
+    "clips": Source(lambda config, _: read_clips(config), generated=True),
     "nmnist": Source(nmnist.read_nmnist, nmnist.detect),
     "ncaltech101": Source(ncaltech101.read_ncaltech101, ncaltech101.detect),
     "ncars": Source(ncars.read_ncars, ncars.detect),
     "dvsgesture": Source(dvsgesture.read_dvsgesture, dvsgesture.detect),
     "cifar10dvs": Source(cifar10dvs.read_cifar10dvs, cifar10dvs.detect),
     "recordings": Source(recordings.read_recordings, recordings.detect, recordings.recognise),
-    "moving_shapes": Source(lambda config, _: read_moving_shapes(config)),
+    "moving_shapes": Source(lambda config, _: read_moving_shapes(config), generated=True),
 }
 """name in data.source -> layout; each is a module of that name"""
 
@@ -112,16 +115,14 @@ def _read_checked(config: DataConfig) -> Manifest:
 
 
 def _read(config: DataConfig) -> Manifest:
-    if config.source == "shapes":
-        return read_shapes(config)
-    if config.source == "clips":
-        return read_clips(config)
-    if config.source == "moving_shapes":
-        return read_moving_shapes(config)
+    generated = [name for name, source in SOURCES.items() if source.generated]
+    if config.source in generated:
+        return SOURCES[config.source].read(config, open_storage("", config))
     if not config.root:
+        *names, last = map(repr, generated)
         raise ConfigError(
-            "data.root is not set; name the folder of the data set, or use data.source = 'shapes', 'clips' "
-            "or 'moving_shapes'"
+            "data.root is not set; name the folder of the data set, or use data.source = "
+            f"{', '.join(names)} or {last}"
         )
     root = absolute_root(config.root)
     storage = open_storage(root, config)

@@ -6,8 +6,6 @@ Source: Krizhevsky, "Learning multiple layers of features from tiny images", 200
 
 import numpy as np
 
-from pipelines.manifest import Manifest
-from pipelines.raw import RawLayout
 from pipelines.sources.folder import read_folder
 from pipelines.sources.records import (
     check_labels,
@@ -20,7 +18,9 @@ from pipelines.sources.records import (
     record_samples,
 )
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
+from pipelines.storage.raw import RawLayout
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

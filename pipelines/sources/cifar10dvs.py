@@ -4,11 +4,11 @@ Shares are cut off for testing and selection. Sensor: 128 x 128 px.
 Source: Li et al., "CIFAR10-DVS: an event-stream dataset for object classification", 2017.
 """
 
-from pipelines.manifest import Manifest
+from pipelines.forms.media import extension
 from pipelines.sources.event_files import find_base, read_layout
-from pipelines.sources.media import extension
 from pipelines.sources.records import join
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 
 SENSOR = (128, 128)

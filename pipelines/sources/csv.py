@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.manifest import SPLITS, Manifest
-from pipelines.quarantine import BadSample
+from pipelines.forms.media import VIDEOS
+from pipelines.forms.quarantine import BadSample
 from pipelines.sources.folder import READY_SPLITS
-from pipelines.sources.media import VIDEOS
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import SPLITS, Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import CsvConfig, DataConfig
 from raytrain.errors import ConfigError, DataError, did_you_mean
 

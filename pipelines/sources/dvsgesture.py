@@ -8,10 +8,10 @@ Source: Amir et al., "A low power, fully event-based gesture recognition system"
 
 import re
 
-from pipelines.event_payload import EventPayload
-from pipelines.manifest import Manifest
 from pipelines.sources.event_files import find_base, read_layout
-from pipelines.storage import Storage
+from pipelines.storage.event_payload import EventPayload
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 
 SENSOR = (128, 128)

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.decode.recordings import bin40, dat
-from pipelines.manifest import Manifest
-from pipelines.sources.media import RECORDINGS as MEDIUM
-from pipelines.sources.media import describe, extension, is_hidden, split_by_medium
+from pipelines.forms.media import RECORDINGS as MEDIUM
+from pipelines.forms.media import extension, is_hidden
+from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

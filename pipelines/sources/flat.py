@@ -1,10 +1,10 @@
 """A flat folder of images without labels: all of them for pretraining, wherever they lie below the root."""
 
-from pipelines.manifest import Manifest
 from pipelines.sources.folder import EXTENSIONS, split_by_kind
 from pipelines.sources.media import describe
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

@@ -8,10 +8,11 @@ skipped: they are what file managers leave behind.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pipelines.manifest import Manifest
-from pipelines.sources.media import IMAGES, MEDIA, Medium, describe, split_by_medium
+from pipelines.forms.media import IMAGES, MEDIA, Medium
+from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

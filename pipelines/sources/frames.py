@@ -6,50 +6,28 @@ has its folder as uri, its payload frames:<number of frames>; the frames are tho
 Source: Perazzi et al., "A benchmark dataset and evaluation methodology for video object segmentation", 2016.
 """
 
-import re
 from collections.abc import Iterable
 
-from pipelines.archive import ArchiveStorage
-from pipelines.manifest import Manifest
+from pipelines.forms.media import IMAGES
 from pipelines.sources.folder import READY_SPLITS
 from pipelines.sources.listed import read_lines
-from pipelines.sources.media import IMAGES, describe, is_hidden, split_by_medium
+from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.archive import ArchiveStorage
+from pipelines.storage.frames import PAYLOAD
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 
 _DAVIS = "JPEGImages"
 _BASES = ("JPEGImages/480p", _DAVIS)
-_PAYLOAD = "frames"
-# Frames of a clip are ordered by their numbers, with leading zeros or without.
-_NUMBER = re.compile(r"(\d+)")
 
 
 def detect(storage: Storage) -> bool:
     """Return whether the root holds JPEGImages."""
     return storage.exists(_DAVIS)
-
-
-def is_frames(payload: str) -> bool:
-    """Return whether a sample's payload is a folder of frames."""
-    return payload.partition(":")[0] == _PAYLOAD
-
-
-def num_frames(payload: str) -> int:
-    """Return the number of frames of a sample whose payload is a folder of them."""
-    return int(payload.partition(":")[2])
-
-
-def list_frames(storage: Storage, uri: str) -> list[str]:
-    """Return the paths of a clip's frames in the order of their numbers.
-
-    Raises:
-        DataError: the folder is missing or unreadable.
-    """
-    files = storage.list_files(uri, recursive=False)
-    return sorted((f.path for f in files if IMAGES.holds(f.path) and not is_hidden(f.path)), key=_order)
 
 
 def read_frames(config: DataConfig, storage: Storage) -> Manifest:
@@ -82,18 +60,13 @@ def read_frames(config: DataConfig, storage: Storage) -> Manifest:
             size=-1,
             split=split,
             label=classes.index(class_name) if class_name else -1,
-            payload=f"{_PAYLOAD}:{counts[name]}",
+            payload=f"{PAYLOAD}:{counts[name]}",
         )
         for name, (split, class_name) in places.items()
     ]
     return build_manifest(
         samples, root=storage.root, classes=tuple(classes), config=config, modality="clip", notes=notes
     )
-
-
-def _order(path: str) -> list[tuple[int, str]]:
-    parts = _NUMBER.split(path.rpartition("/")[2])
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _count(files: Iterable[FileInfo], base: str, root: str) -> dict[str, int]:

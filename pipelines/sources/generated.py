@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.manifest import table_from_columns
 from pipelines.sources.splits import cut_splits
+from pipelines.storage.manifest import table_from_columns
 from raytrain.config.data import DataConfig
 
 

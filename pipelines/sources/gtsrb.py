@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.manifest import Manifest, table_from_columns
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 from pipelines.sources.folder import is_image
 from pipelines.sources.splits import cut_splits
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.manifest import Manifest, table_from_columns
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

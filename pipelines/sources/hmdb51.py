@@ -10,11 +10,11 @@ Source: Kuehne et al., "HMDB: a large video database for human motion recognitio
 
 import re
 
-from pipelines.manifest import Manifest
 from pipelines.sources.listed import Clips, Name, check_listed, find_clips, read_lines
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.manifest import RUN_SPLITS, Manifest, table_from_columns
-from pipelines.raw import RawLayout
+from pipelines.storage.manifest import RUN_SPLITS, Manifest, table_from_columns
+from pipelines.storage.raw import RawLayout
 from raytrain.config.data import DataConfig, SplitRootsConfig
 from raytrain.errors import ConfigError, DataError
 

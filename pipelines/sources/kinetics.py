@@ -12,12 +12,13 @@ import io
 import re
 from dataclasses import dataclass
 
-from pipelines.manifest import Manifest
+from pipelines.forms.media import VIDEOS
 from pipelines.sources.folder import READY_SPLITS, read_class_folders
-from pipelines.sources.media import VIDEOS, describe, split_by_medium
+from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.sources.media import VIDEOS, is_hidden
+from pipelines.forms.media import VIDEOS, is_hidden
 from pipelines.sources.records import join, read_file
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.errors import DataError
 
 _SHOWN = 3

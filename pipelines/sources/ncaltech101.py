@@ -7,11 +7,11 @@ Source: Orchard et al. 2015; Gehrig et al., "End-to-end learning of representati
 event-based data", ICCV 2019.
 """
 
-from pipelines.manifest import Manifest
+from pipelines.forms.media import extension
 from pipelines.sources.event_files import find_base, first_file, read_layout
-from pipelines.sources.media import extension
 from pipelines.sources.records import join
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 
 SENSOR = (240, 180)

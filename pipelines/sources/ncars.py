@@ -5,11 +5,11 @@ Source: Sironi et al., "HATS: histograms of averaged time surfaces for robust ev
 classification", CVPR 2018.
 """
 
-from pipelines.manifest import Manifest
+from pipelines.forms.media import extension
 from pipelines.sources.event_files import find_base, first_file, read_layout
-from pipelines.sources.media import extension
 from pipelines.sources.records import join
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 
 SENSOR = (120, 100)

@@ -5,10 +5,10 @@ Source: Orchard et al., "Converting static image datasets to spiking neuromorphi
 2015.
 """
 
-from pipelines.manifest import Manifest
 from pipelines.sources.event_files import find_base, read_layout
 from pipelines.sources.records import join
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 
 SENSOR = (34, 34)

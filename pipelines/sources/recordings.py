@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from pipelines.decode.events import decode_events
-from pipelines.event_payload import EventPayload
-from pipelines.manifest import Manifest
-from pipelines.quarantine import BadSample
+from pipelines.forms.media import RECORDINGS
+from pipelines.forms.quarantine import BadSample
 from pipelines.sources.event_files import finish_manifest
 from pipelines.sources.folder import READY_SPLITS, read_class_folders
-from pipelines.sources.media import RECORDINGS, split_by_medium
+from pipelines.sources.media import split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import FileInfo, Storage
+from pipelines.storage.event_payload import EventPayload
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import FileInfo, Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 

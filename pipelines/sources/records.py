@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.quarantine import BadSample
-from pipelines.raw import RawLayout
+from pipelines.forms.quarantine import BadSample
 from pipelines.sources.samples import Sample
-from pipelines.storage import Storage
+from pipelines.storage.places import Storage
+from pipelines.storage.raw import RawLayout
 from raytrain.errors import DataError
 
 

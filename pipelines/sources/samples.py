@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.manifest import Manifest, table_from_columns
 from pipelines.sources.splits import cut_splits, divided_groups, pattern_numbers
+from pipelines.storage.manifest import Manifest, table_from_columns
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

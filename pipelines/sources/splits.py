@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.randomness import hash_words
+from pipelines.forms.randomness import hash_words
 
 Int64s = NDArray[np.int64]
 

@@ -7,8 +7,6 @@ Source: Coates, Lee, Ng, "An analysis of single-layer networks", AISTATS 2011.
 
 import numpy as np
 
-from pipelines.manifest import Manifest
-from pipelines.raw import RawLayout
 from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import has_ready_split, read_folder
 from pipelines.sources.records import (
@@ -22,7 +20,9 @@ from pipelines.sources.records import (
     record_samples,
 )
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
+from pipelines.storage.raw import RawLayout
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

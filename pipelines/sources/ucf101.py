@@ -9,11 +9,11 @@ Source: Soomro, Zamir, Shah, "UCF101: a dataset of 101 human actions classes fro
 
 import re
 
-from pipelines.manifest import Manifest
 from pipelines.sources.listed import Name, check_listed, find_clips, read_lines
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

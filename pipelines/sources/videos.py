@@ -6,10 +6,10 @@ unlabelled: all for pretraining. Each file is a group of its own: where several 
 say so by a list with a group column (data.source = csv).
 """
 
-from pipelines.manifest import Manifest
+from pipelines.forms.media import VIDEOS
 from pipelines.sources.folder import read_class_folders
-from pipelines.sources.media import VIDEOS
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 
 

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipelines.batch import ImageBatch
-from pipelines.cuts import Patches
-from pipelines.operators import build_operator
-from pipelines.randomness import generator, hash_keys
-from pipelines.standardise import Standardiser
+from pipelines.forms.randomness import generator, hash_keys
+from pipelines.stream.batch import ImageBatch
+from pipelines.views.cuts import Patches
+from pipelines.views.operators import build_operator
+from pipelines.views.standardise import Standardiser
 from raytrain.config import ClappConfig, LbpConfig, PatchesConfig, PathwayConfig, TrainingConfig, Vgg6Config
 from raytrain.encoders import Encoder, Layer, build_encoder
 from raytrain.objectives import Objective, build_objective

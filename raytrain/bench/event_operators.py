@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.events import Events
-from pipelines.operators.events import build_event_operator
+from pipelines.views.events import Events
+from pipelines.views.operators.events import build_event_operator
 from raytrain.config.operators import (
     BinaryFramesConfig,
     CountConfig,

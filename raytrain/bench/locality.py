@@ -14,7 +14,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipelines.standardise import Standardiser
+from pipelines.views.standardise import Standardiser
 from raytrain.bench.clapp import CANVAS_PX, SEED, random_batch
 from raytrain.bench.memory import peak_bytes
 from raytrain.config import ClappConfig, HingeCpcConfig, IdentityConfig, PathwayConfig, TrainingConfig

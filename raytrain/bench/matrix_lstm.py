@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.events import Events
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
+from pipelines.views.events import Events
 from raytrain.config.stems import MatrixLstmConfig
 from raytrain.stems import MatrixLstm, build_stem
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.operators import build_operator
+from pipelines.views.operators import build_operator
 from raytrain.config.operators import DtcwtConfig, IdentityConfig, LbpConfig, OperatorConfig, RgConfig
 
 LBP_BOUND = 12.0

@@ -132,9 +132,9 @@ def _bare(settings: Path, num_pathways: int) -> Iterator[dict[int, float]]:
 def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     """Take the run's steps on one epoch's batches that lie in memory; return the time of each."""
 
-    from pipelines.batch import BatchReader
-    from pipelines.order import Cursor
+    from pipelines.order.plan import Cursor
     from pipelines.sources import open_manifest
+    from pipelines.stream.batch import BatchReader
     from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
 
     prepare_cpu(threads=config.training.threads_per_worker)

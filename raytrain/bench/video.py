@@ -13,10 +13,10 @@ from typing import Any
 import av
 import numpy as np
 
-from pipelines.clips import ClipMeta, FramePlan
 from pipelines.decode.child import ClipDecoder
 from pipelines.decode.video import decode_clip
 from pipelines.decode.video_decord import is_installed
+from pipelines.forms.clips import ClipMeta, FramePlan
 from raytrain.config.data import VideoConfig
 
 CODECS = {"h264.mp4": "libx264", "mpeg4.avi": "mpeg4"}

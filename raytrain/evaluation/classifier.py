@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.randomness import generator, hash_words
+from pipelines.forms.randomness import generator, hash_words
 from raytrain.errors import DataError
 from raytrain.evaluation.factor import Floats, Integers
 from raytrain.evaluation.labels import Taught, taught

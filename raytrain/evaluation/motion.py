@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.clips import EGO, NUM_SPEEDS, ClipPlanner, request_name
-from pipelines.decode.clip import motion_of, read_clips
-from pipelines.manifest import Manifest
-from pipelines.order import ChunkPlan
-from pipelines.stream import StreamSource, row_chunks
+from pipelines.forms.clip_columns import motion_of, read_clips
+from pipelines.forms.clips import EGO, NUM_SPEEDS, ClipPlanner, request_name
+from pipelines.order.plan import ChunkPlan
+from pipelines.storage.manifest import Manifest
+from pipelines.stream.source import StreamSource, row_chunks
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.config.cuts import MotionConfig

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from pipelines.chunk import Chunk, from_table, pack, unpack
-from pipelines.events import Events
-from pipelines.manifest import Manifest
-from pipelines.operators.events import build_event_operator
-from pipelines.order import ChunkPlan
-from pipelines.requests import clip_planner, inputs_of, request_of
-from pipelines.stream import StreamSource
-from pipelines.views import Operated
+from pipelines.forms.chunk import Chunk, from_table, pack, unpack
+from pipelines.order.plan import ChunkPlan
+from pipelines.storage.manifest import Manifest
+from pipelines.stream.requests import clip_planner, inputs_of, request_of
+from pipelines.stream.source import StreamSource
+from pipelines.views.events import Events
+from pipelines.views.operators.events import build_event_operator
+from pipelines.views.views import Operated
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.config.operators import UNCHANGED, CountConfig

@@ -7,9 +7,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from pipelines import blocks
-from pipelines.chunk import to_table
-from pipelines.stream import StreamSource
+from pipelines.forms.chunk import to_table
+from pipelines.stream import blocks
+from pipelines.stream.source import StreamSource
 from raytrain.evaluation.represent import (
     FeatureSink,
     Representer,

@@ -14,14 +14,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from pipelines.augmentations import ImageAugmentation
-from pipelines.chunk import Chunk
-from pipelines.cuts import Patches
-from pipelines.manifest import Manifest
-from pipelines.operators import build_operator
-from pipelines.randomness import generator
-from pipelines.standardise import Standardiser
-from pipelines.stream import first_samples
+from pipelines.forms.chunk import Chunk
+from pipelines.forms.randomness import generator
+from pipelines.storage.manifest import Manifest
+from pipelines.stream.source import first_samples
+from pipelines.views.augmentations import ImageAugmentation
+from pipelines.views.cuts import Patches
+from pipelines.views.operators import build_operator
+from pipelines.views.standardise import Standardiser
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import PatchesConfig
 from raytrain.metrics import CONFIDENCE, Interval, resample_counts

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pipelines.randomness import hash_words
+from pipelines.forms.randomness import hash_words
 
 
 @contextmanager

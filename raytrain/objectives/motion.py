@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.clips import NUM_SPEEDS
+from pipelines.forms.clips import NUM_SPEEDS
 from raytrain.config.objectives import MotionObjectiveConfig
 from raytrain.objectives.base import Objective
 from raytrain.objectives.known import mean_over_known

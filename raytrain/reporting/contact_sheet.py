@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.storage import Storage
+from pipelines.storage.places import Storage
 
 Float32s = NDArray[np.float32]
 UInt8s = NDArray[np.uint8]

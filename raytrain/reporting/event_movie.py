@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.decode.event_columns import recording_at
-from pipelines.decode.events import Recording
-from pipelines.manifest import Manifest
-from pipelines.storage import Storage
-from pipelines.stream import first_samples
+from pipelines.forms.event_columns import recording_at
+from pipelines.forms.recording import Recording
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
+from pipelines.stream.source import first_samples
 from raytrain.config import RunConfig
 from raytrain.reporting.figures.palette import BRIGHTER, DARKER, RECORDING_GAP, RECORDING_GROUND
 

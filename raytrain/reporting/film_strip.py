@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.storage import Storage
+from pipelines.storage.places import Storage
 from raytrain.reporting.contact_sheet import pictures_of
 
 Float32s = NDArray[np.float32]

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.clips import motion_words
-from pipelines.decode.clip import motion_of
-from pipelines.events import Events, event_pictures, join_events
-from pipelines.manifest import Manifest
-from pipelines.operators import build_operator
-from pipelines.operators.events import build_event_operator
-from pipelines.requests import clip_planner, pixels_of, request_of
-from pipelines.stream import first_samples
-from pipelines.views import Operated
+from pipelines.forms.clip_columns import motion_of
+from pipelines.forms.clips import motion_words
+from pipelines.storage.manifest import Manifest
+from pipelines.stream.requests import clip_planner, pixels_of, request_of
+from pipelines.stream.source import first_samples
+from pipelines.views.events import Events, event_pictures, join_events
+from pipelines.views.operators import build_operator
+from pipelines.views.operators.events import build_event_operator
+from pipelines.views.views import Operated
 from raytrain.config import RunConfig
 from raytrain.config.operators import UNCHANGED, EventOperatorConfig
 from raytrain.reporting.contact_sheet import contact_sheet

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from pipelines.operators.events import EVENT_OPERATORS, build_event_operator
+from pipelines.views.operators.events import EVENT_OPERATORS, build_event_operator
 from raytrain.checkpoint import TENSORS
 from raytrain.config import PathwayConfig
 from raytrain.config.operators import num_bins

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig, load_toml
 from raytrain.errors import ConfigError, DataError, RaytrainError, did_you_mean
 from raytrain.evaluation.features import FeatureFile, open_features

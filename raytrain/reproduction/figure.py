@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.manifest import Manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.errors import ConfigError
 from raytrain.evaluation.embedding import principal_components, tsne
 from raytrain.reporting.figures.embedding import embedding

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError
 from raytrain.reproduction.figure import draw_figure2

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 
 
 class Stem(nn.Module, ABC):

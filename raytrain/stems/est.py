@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 from raytrain.config.stems import LearntEstConfig
 from raytrain.layers import keyed_initial_values
 from raytrain.stems.base import Stem

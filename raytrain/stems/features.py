@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 from raytrain.config.stems import MatrixLstmConfig
 from raytrain.stems.fields import Fields, Geometry
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 from raytrain.config.stems import MatrixLstmConfig
 from raytrain.errors import ConfigError
 from raytrain.stems.base import Stem

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 from raytrain.config.stems import PhasedLstmConfig
 from raytrain.stems.base import Stem
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.batch import Batch, BatchReader
-from pipelines.events import Events
-from pipelines.order import Cursor
-from pipelines.requests import request_of
+from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
+from pipelines.stream.batch import Batch, BatchReader
+from pipelines.stream.requests import request_of
+from pipelines.views.events import Events
 from raytrain.config import RunConfig, to_toml
 from raytrain.cpu import prepare_cpu
 from raytrain.training.cluster import Needs

@@ -15,9 +15,9 @@ from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from pipelines.broadcast import Broadcast, StreamRequest, describe, raise_described
-from pipelines.stage import StageSettings
-from pipelines.stream import DecodeCount
+from pipelines.stream.broadcast import Broadcast, StreamRequest, describe, raise_described
+from pipelines.stream.source import DecodeCount
+from pipelines.stream.stage import StageSettings
 from raytrain.errors import ClusterError, RaytrainError
 from raytrain.training.cluster import cluster_resources
 from raytrain.training.inline import check_quarantine

@@ -16,29 +16,29 @@ from numpy.typing import NDArray
 
 import pipelines
 import raytrain
-from pipelines.operators import OPERATORS
-from pipelines.requests import request_of
+from pipelines.stream.requests import request_of
+from pipelines.views.operators import OPERATORS
 from raytrain.training.run_folder import FREE, flatten
 from raytrain.training.setup import RunSetup, choose_device
 
 SHARED_ROOMS = (
-    "pipelines/randomness.py",
-    "pipelines/order.py",
-    "pipelines/event_limits.py",
-    "pipelines/batch.py",
-    "pipelines/standardise.py",
-    "pipelines/cuts.py",
-    "pipelines/views.py",
-    "pipelines/clips.py",
-    "pipelines/events.py",
-    "pipelines/decode/event_columns.py",
+    "pipelines/forms/randomness.py",
+    "pipelines/order/plan.py",
+    "pipelines/order/event_limits.py",
+    "pipelines/stream/batch.py",
+    "pipelines/views/standardise.py",
+    "pipelines/views/cuts.py",
+    "pipelines/views/views.py",
+    "pipelines/forms/clips.py",
+    "pipelines/views/events.py",
+    "pipelines/forms/event_columns.py",
     "pipelines/decode/recordings",
-    "pipelines/augmentations",
+    "pipelines/views/augmentations",
     "pipelines/decode/image.py",
-    "pipelines/decode/clip.py",
+    "pipelines/forms/clip_columns.py",
     "pipelines/decode/video.py",
-    "pipelines/raw.py",
-    "pipelines/operators/base.py",
+    "pipelines/storage/raw.py",
+    "pipelines/views/operators/base.py",
     "raytrain/pathway.py",
     "raytrain/gradients.py",
     "raytrain/finite.py",
@@ -149,7 +149,7 @@ def code_version(operator: str) -> str:
     """Return a digest of the code of the rooms that a pathway with this operator runs through."""
     files = _files_of(SHARED_ROOMS)
     if operator not in OPERATORS:
-        files += _files_of(("pipelines/operators/events",))
+        files += _files_of(("pipelines/views/operators/events",))
     else:
         files.append(Path(inspect.getfile(OPERATORS[operator])))
     return _digest_of_code(files)

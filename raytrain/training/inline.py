@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from pipelines.batch import BatchReader
-from pipelines.chunk import Chunk
-from pipelines.requests import request_of
-from pipelines.stage import OperatorStage, StageSettings, view_name
-from pipelines.stream import StreamSource
+from pipelines.forms.chunk import Chunk
+from pipelines.stream.batch import BatchReader
+from pipelines.stream.requests import request_of
+from pipelines.stream.source import StreamSource
+from pipelines.stream.stage import OperatorStage, StageSettings, view_name
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError
 from raytrain.training.loop import PathwayLoop

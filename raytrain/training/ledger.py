@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pipelines.window import DECODING, REPLAYING, STARTING
+from pipelines.stream.window import DECODING, REPLAYING, STARTING
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.batch import Batch, BatchReader
-from pipelines.order import BatchPlan, Cursor
+from pipelines.order.plan import BatchPlan, Cursor
+from pipelines.stream.batch import Batch, BatchReader
 from raytrain.checkpoint import load_latest, save_checkpoint
 from raytrain.config import RunConfig
 from raytrain.errors import StorageError

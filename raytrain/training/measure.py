@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.manifest import Manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig
 from raytrain.config.operators import UNCHANGED
 from raytrain.evaluation.features import control_name, layers_name, open_features

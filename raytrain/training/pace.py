@@ -2,7 +2,7 @@
 
 import time
 
-from pipelines.batch import Batch, EventBatch
+from pipelines.stream.batch import Batch, EventBatch
 
 
 class Pace:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.stream import DecodeCount
+from pipelines.stream.source import DecodeCount
 from raytrain.health import summarise
 from raytrain.training.run_folder import COUNTERS, METRICS, QUARANTINE
 from raytrain.training.tensorboard import TensorBoardEvents

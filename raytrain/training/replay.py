@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.batch import Batch, BatchReader
-from pipelines.chunk import Chunk
-from pipelines.events import Events, event_pictures
-from pipelines.order import BatchPlan, Cursor
-from pipelines.requests import request_of
-from pipelines.stage import OperatorStage, StageSettings, view_name
-from pipelines.views import Operated
+from pipelines.forms.chunk import Chunk
+from pipelines.order.plan import BatchPlan, Cursor
+from pipelines.stream.batch import Batch, BatchReader
+from pipelines.stream.requests import request_of
+from pipelines.stream.stage import OperatorStage, StageSettings, view_name
+from pipelines.views.events import Events, event_pictures
+from pipelines.views.views import Operated
 from raytrain.checkpoint import load_checkpoint
 from raytrain.config.operators import EventsConfig
 from raytrain.config.stems import LearntEstConfig

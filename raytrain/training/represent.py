@@ -122,7 +122,7 @@ def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], n
 def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any, sink: FeatureSink) -> None:
     from ray.exceptions import RayError
 
-    from pipelines.broadcast import describe, raise_described
+    from pipelines.stream.broadcast import describe, raise_described
     from raytrain.evaluation.represent_ray import represent_through_ray
     from raytrain.training.cluster import cluster_resources
 

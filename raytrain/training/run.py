@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
 from raytrain.config.stems import NoStemConfig

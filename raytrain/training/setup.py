@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.chunk import Chunk
-from pipelines.clips import LARGE
 from pipelines.decode.read_events import sensor_size
-from pipelines.event_limits import EventLimits
-from pipelines.manifest import Manifest
-from pipelines.order import BatchLimits, BatchPlan, ChunkPlan, Cursor, chunk_samples
-from pipelines.randomness import hash_words
-from pipelines.requests import clip_planner, clip_requests, inputs_of, request_of
-from pipelines.stage import view_name, view_sample_bytes
-from pipelines.standardise import Standardiser
-from pipelines.stream import StreamSource, first_samples
-from pipelines.views import Operated
+from pipelines.forms.chunk import Chunk
+from pipelines.forms.clips import LARGE
+from pipelines.forms.randomness import hash_words
+from pipelines.order.event_limits import EventLimits
+from pipelines.order.plan import BatchLimits, BatchPlan, ChunkPlan, Cursor, chunk_samples
+from pipelines.storage.manifest import Manifest
+from pipelines.stream.requests import clip_planner, clip_requests, inputs_of, request_of
+from pipelines.stream.source import StreamSource, first_samples
+from pipelines.stream.stage import view_name, view_sample_bytes
+from pipelines.views.standardise import Standardiser
+from pipelines.views.views import Operated
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import MotionConfig

@@ -11,10 +11,10 @@ import ray.train.torch
 import torch
 import torch.distributed
 
-from pipelines.batch import BatchReader
-from pipelines.broadcast import ChunkReader, describe
-from pipelines.requests import request_of
-from pipelines.stage import view_name
+from pipelines.stream.batch import BatchReader
+from pipelines.stream.broadcast import ChunkReader, describe
+from pipelines.stream.requests import request_of
+from pipelines.stream.stage import view_name
 from raytrain.collectives import world_size
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import RaytrainError, StorageError

@@ -231,7 +231,7 @@ def test_ten_kills_at_random_steps(images: Path, tmp_path: Path, undisturbed: di
 WRITER = """
 import sys, torch
 from pathlib import Path
-from pipelines.order import Cursor
+from pipelines.order.plan import Cursor
 from raytrain.checkpoint import save_checkpoint
 root = Path(sys.argv[1])
 print("ready", flush=True)

@@ -50,7 +50,7 @@ def losing_worker(first: Callable[[], bool], pathway: str, plain: Worker) -> Wor
         import ray
         from ray.exceptions import ObjectLostError
 
-        from pipelines import broadcast
+        from pipelines.stream import broadcast
 
         blocks: set[Any] = set()
 

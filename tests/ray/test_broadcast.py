@@ -10,12 +10,12 @@ import pytest
 import ray
 from ray.exceptions import ObjectLostError
 
-from pipelines import broadcast as module
-from pipelines.broadcast import Broadcast, ChunkReader, StreamRequest, make_block
-from pipelines.chunk import Chunk, from_table
-from pipelines.order import ChunkPlan
+from pipelines.forms.chunk import Chunk, from_table
+from pipelines.order.plan import ChunkPlan
 from pipelines.sources import open_manifest
-from pipelines.stream import DecodeCount, StreamSource
+from pipelines.stream import broadcast as module
+from pipelines.stream.broadcast import Broadcast, ChunkReader, StreamRequest, make_block
+from pipelines.stream.source import DecodeCount, StreamSource
 from raytrain.config import DataConfig
 from raytrain.config.data import ShapesConfig
 from raytrain.training.recorder import Recorder

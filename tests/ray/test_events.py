@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.manifest import Manifest
+from pipelines.storage.manifest import Manifest
 from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.training import experiment

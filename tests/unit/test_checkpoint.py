@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import raytrain.checkpoint as checkpoint_module
-from pipelines.order import Cursor
+from pipelines.order.plan import Cursor
 from raytrain.checkpoint import latest_step, load_checkpoint, load_latest, save_checkpoint
 from raytrain.errors import StorageError
 

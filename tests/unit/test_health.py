@@ -11,9 +11,9 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipelines.batch import ImageBatch
-from pipelines.randomness import generator, hash_keys
-from pipelines.standardise import Standardiser
+from pipelines.forms.randomness import generator, hash_keys
+from pipelines.stream.batch import ImageBatch
+from pipelines.views.standardise import Standardiser
 from raytrain.config import (
     ClappConfig,
     HingeCpcConfig,

@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_all_packages_and_presets(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    code = {"raytrain/cli/__init__.py", "pipelines/broadcast.py", "tune_spaces/__init__.py"}
+    code = {"raytrain/cli/__init__.py", "pipelines/stream/broadcast.py", "tune_spaces/__init__.py"}
     assert code | {"raytrain/py.typed"} <= set(names)
     assert {"raytrain/presets/gtsrb-small.toml", "raytrain/presets/shapes-demo.toml"} <= set(names)
     page = {"page.html.jinja", "blocks.html.jinja", "style.css", "script.js"}

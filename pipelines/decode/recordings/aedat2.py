@@ -9,7 +9,7 @@ Source: jAER's extractor of the DVS128 (column and polarity), whose own rows run
 import numpy as np
 
 from pipelines.decode.recordings.columns import Columns, unwrap, whole_records
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 RECORD_BYTES = 8
 SIDE_PX = 128

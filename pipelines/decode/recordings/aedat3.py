@@ -10,7 +10,7 @@ import struct
 import numpy as np
 
 from pipelines.decode.recordings.columns import Columns
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 RECORD_BYTES = 8
 _HEADER = struct.Struct("<hhiiiiii")

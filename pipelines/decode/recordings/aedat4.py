@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.decode.recordings.columns import Columns
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 EVENT = np.dtype(

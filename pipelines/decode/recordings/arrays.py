@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode.recordings.columns import Columns
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 NAMES = {
     "x": ("x", "xs", "x_pos"),

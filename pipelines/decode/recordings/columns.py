@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 Integers = NDArray[Any]
 

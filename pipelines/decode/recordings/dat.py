@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from pipelines.decode.recordings.columns import Columns, unwrap, whole_records
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 RECORD_BYTES = 8
 _TYPES = (0x00, 0x0C)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.decode.recordings.arrays import NAMES, from_arrays
 from pipelines.decode.recordings.columns import Columns
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 from raytrain.errors import ConfigError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"

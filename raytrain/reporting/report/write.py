@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.storage import Storage
+from pipelines.storage.places import Storage
 from raytrain.errors import RaytrainError
 from raytrain.reporting.report.blocks import Missing, Page, Section, drawings_of
 from raytrain.reporting.report.render import render

@@ -42,7 +42,7 @@ def test_planted_classes_are_learnt() -> None:
 
 def test_scores_equal_a_plain_training_loop() -> None:
     """The same network by torch's own layers, with the weights, batches and masks that were drawn."""
-    from pipelines.randomness import generator, hash_words
+    from pipelines.forms.randomness import generator, hash_words
     from raytrain.evaluation.classifier import _initial
 
     features = planted("a")

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from pipelines.sources import open_manifest
-from pipelines.standardise import Standardiser
-from pipelines.stream import first_samples
+from pipelines.stream.source import first_samples
+from pipelines.views.standardise import Standardiser
 from raytrain import api
 from raytrain.config import RunConfig, TrainingConfig, Vgg6Config, from_mapping
 from raytrain.encoders import mean_over_pixels

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.operators import build_operator
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
 from pipelines.sources import open_manifest
+from pipelines.views.operators import build_operator
 from raytrain import api
 from raytrain.cli import main
 from raytrain.config import (

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import raytrain
 from pipelines.decode.image import decode_image, fit_canvas
-from pipelines.operators.rg import Rg
+from pipelines.views.operators.rg import Rg
 from raytrain import api
 from raytrain.checkpoint import load_latest
 from raytrain.cli import main

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.batch import ImageBatch
-from pipelines.randomness import generator, hash_keys
-from pipelines.standardise import Standardiser
+from pipelines.forms.randomness import generator, hash_keys
+from pipelines.stream.batch import ImageBatch
+from pipelines.views.standardise import Standardiser
 from raytrain.config import ClappConfig, PathwayConfig, TrainingConfig, Vgg6Config
 from raytrain.errors import ConfigError
 from raytrain.objectives.feedback import feedback_factors

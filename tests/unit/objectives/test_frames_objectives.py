@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
 from raytrain.config import ClappConfig, HingeCpcConfig, SupervisedConfig, Vgg6Config
 from raytrain.encoders import build_encoder
 from raytrain.objectives import build_objective

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
 from raytrain.config import ClappConfig, HingeCpcConfig, Vgg6Config
 from raytrain.encoders import build_encoder, mean_over_pixels
 from raytrain.objectives import build_objective

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
 from raytrain.config import ClappConfig
 from raytrain.objectives import build_objective
 from raytrain.objectives.hinge import hinge_loss

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.randomness import generator
+from pipelines.forms.randomness import generator
 from raytrain.bench.locality import peak_bytes
 from raytrain.config import InfonceConfig, from_mapping
 from raytrain.errors import ConfigError

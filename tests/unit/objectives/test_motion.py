@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.clips import NUM_SPEEDS
-from pipelines.randomness import generator
+from pipelines.forms.clips import NUM_SPEEDS
+from pipelines.forms.randomness import generator
 from raytrain.config import MotionObjectiveConfig
 from raytrain.errors import ConfigError
 from raytrain.objectives import build_objective

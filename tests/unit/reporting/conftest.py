@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig, from_mapping, to_toml
 from raytrain.evaluation.features import FeatureWriter
 from raytrain.reporting.report import write_report

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode.events import Recording
+from pipelines.forms.recording import Recording
 from pipelines.sources import open_manifest
 from raytrain import api
 from raytrain.config import from_mapping, load_preset

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.events import Events
+from pipelines.views.events import Events
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "events_parity.npz"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.sources.clips import clip_bytes
+from pipelines.generated.clips import clip_bytes
 from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, Interrupted

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.manifest import Manifest
-from pipelines.order import Cursor, permutation
+from pipelines.order.plan import Cursor, permutation
+from pipelines.storage.manifest import Manifest
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ConfigError, Interrupted

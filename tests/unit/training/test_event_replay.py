@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.augmentations import EventAugmentation, EventDraws
-from pipelines.events import Events
+from pipelines.views.augmentations import EventAugmentation, EventDraws
+from pipelines.views.events import Events
 from raytrain import api
 from raytrain.checkpoint import load_latest, save_checkpoint
 from raytrain.cli import main

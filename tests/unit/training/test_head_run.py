@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.requests import inputs_of
+from pipelines.stream.requests import inputs_of
 from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.evaluation.represent import decoded, evaluation_source

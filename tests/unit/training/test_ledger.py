@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.window import DECODING, REPLAYING, STARTING
+from pipelines.stream.window import DECODING, REPLAYING, STARTING
 from raytrain.training.ledger import Ledger, explain
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.batch import Batch, EventBatch, ImageBatch
-from pipelines.events import Events
+from pipelines.stream.batch import Batch, EventBatch, ImageBatch
+from pipelines.views.events import Events
 from raytrain.training.pace import Pace
 
 

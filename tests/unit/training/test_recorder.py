@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.stream import DecodeCount
+from pipelines.stream.source import DecodeCount
 from raytrain.training.recorder import Recorder
 
 Open = Callable[[], Recorder]

@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pipelines.batch import EVENTS, BatchReader
-from pipelines.order import Cursor
+from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
+from pipelines.stream.batch import EVENTS, BatchReader
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ConfigError, Interrupted

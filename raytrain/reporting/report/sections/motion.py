@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.clips import EGO, NUM_SCENE_SPEEDS, NUM_SPEEDS, SCENE, motion_words
+from pipelines.forms.clips import EGO, NUM_SCENE_SPEEDS, NUM_SPEEDS, SCENE, motion_words
 from raytrain.reporting.figures.confusion import confusion
 from raytrain.reporting.report.blocks import Beside, Section, Table, Text
 from raytrain.reporting.results import with_interval

@@ -2,8 +2,8 @@
 
 import base64
 
-from pipelines.manifest import Manifest
-from pipelines.storage import Storage
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.reporting.event_movie import movie_of_first
 from raytrain.reporting.operator_sheet import operator_sheet
 from raytrain.reporting.report.blocks import Block, Image, Missing, Moving, Section

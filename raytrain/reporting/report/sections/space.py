@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.events import event_pictures, join_events
-from pipelines.randomness import generator
-from pipelines.requests import pixels_of
+from pipelines.forms.randomness import generator
+from pipelines.stream.requests import pixels_of
+from pipelines.views.events import event_pictures, join_events
 from raytrain.errors import DataError
 from raytrain.evaluation.embedding import principal_components, tsne
 from raytrain.evaluation.neighbours import Nearest, nearest

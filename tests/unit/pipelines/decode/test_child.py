@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.clips import DecodedClip
 from pipelines.decode import child
 from pipelines.decode.child import ClipDecoder, SharedDecoder, shared_decoder
 from pipelines.decode.video import decode_clip
-from pipelines.quarantine import BadSample
+from pipelines.forms.clips import DecodedClip
+from pipelines.forms.quarantine import BadSample
 from raytrain.config.data import VideoConfig
 from tests import clip_files
 from tests.clip_files import plan_ends, plan_whole, shown_numbers, write_clip

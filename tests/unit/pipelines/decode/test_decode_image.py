@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.decode.image import GREY, decode_image, fit_canvas
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 
 # Four colours, one a quarter: turning, mirroring and swapped channels all show.
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.decode.events import Recording, count_picture, cut_recording, decode_events
-from pipelines.quarantine import BadSample
+from pipelines.decode.events import decode_events
+from pipelines.forms.quarantine import BadSample
+from pipelines.forms.recording import Recording, count_picture, cut_recording
 from tests.event_files import (
     aedat2_file,
     aedat3_file,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipelines.decode.frames import decode_frames, probe_frames
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
 from tests.clip_files import numbered_frame, plan_of, plan_whole, shown_numbers
 
 NAMES = [f"{number:05d}.jpg" for number in range(12)]

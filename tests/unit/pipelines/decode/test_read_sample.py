@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode import checksum, read_sample
-from pipelines.manifest import Manifest, table_from_columns
-from pipelines.quarantine import BadSample
+from pipelines.decode.read_image import read_sample
+from pipelines.forms.quarantine import BadSample
 from pipelines.sources import open_manifest
-from pipelines.storage import Storage, opened
+from pipelines.storage.manifest import Manifest, table_from_columns
+from pipelines.storage.payload import checksum
+from pipelines.storage.places import Storage, opened
 from raytrain.config.data import DataConfig, ShapesConfig
 
 CONFIG = DataConfig(canvas_px=16)

@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.clips import ClipMeta, DecodedClip, FramePlan
 from pipelines.decode import video, video_decord
 from pipelines.decode.mpeg4 import PictureReader
 from pipelines.decode.video import decode_clip, probe_clip
-from pipelines.quarantine import BadSample
+from pipelines.forms.clips import ClipMeta, DecodedClip, FramePlan
+from pipelines.forms.quarantine import BadSample
 from tests.clip_files import (
     numbered_frame,
     plan_of,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode import read_sample
-from pipelines.inspect import inspect
-from pipelines.manifest import Manifest
-from pipelines.prepare import prepare
+from pipelines.decode.read_image import read_sample
+from pipelines.preparing.inspect import inspect
+from pipelines.preparing.prepare import prepare
 from pipelines.sources import open_manifest, open_storage
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig, SplitRootsConfig
 from raytrain.errors import ConfigError, DataError
 

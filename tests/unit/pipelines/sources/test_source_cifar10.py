@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode import read_sample
-from pipelines.manifest import Manifest
-from pipelines.prepare import prepare
+from pipelines.decode.read_image import read_sample
+from pipelines.preparing.prepare import prepare
 from pipelines.sources import open_manifest, open_storage
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

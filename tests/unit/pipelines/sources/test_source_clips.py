@@ -8,10 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.quarantine import BadSample
-from pipelines.sources import clips, open_manifest
-from pipelines.sources.clips import ClipName, clip_bytes, make_clip, read_clips, scene_of
-from pipelines.sources.scenes import (
+from pipelines.forms.quarantine import BadSample
+from pipelines.generated.clips import ClipName, clip_bytes, make_clip, scene_of
+from pipelines.generated.scenes import (
     FACTORS,
     KINDS,
     PACES,
@@ -23,6 +22,8 @@ from pipelines.sources.scenes import (
     render,
     sectors,
 )
+from pipelines.sources import clips, open_manifest
+from pipelines.sources.clips import read_clips
 from raytrain.config.data import DataConfig, GeneratedClipsConfig
 from raytrain.errors import ConfigError
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
 from pipelines.sources.codebrim import CLASSES, image_of
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 

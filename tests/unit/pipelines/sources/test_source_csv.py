@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.inspect import inspect
-from pipelines.manifest import Manifest
+from pipelines.preparing.inspect import inspect
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import CsvConfig, DataConfig
 from raytrain.errors import ConfigError, DataError
 

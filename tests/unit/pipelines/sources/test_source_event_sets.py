@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines.decode.read_events import read_events
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest, open_storage
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig, EventsConfig
 from raytrain.errors import ConfigError, DataError
 from tests.event_files import (

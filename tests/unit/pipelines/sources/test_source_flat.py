@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.inspect import inspect
+from pipelines.preparing.inspect import inspect
 from pipelines.sources import open_manifest
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError

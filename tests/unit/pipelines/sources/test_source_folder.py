@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
-from pipelines.sources.frames import is_frames, list_frames, num_frames
-from pipelines.storage import Storage
+from pipelines.storage.frames import is_frames, list_frames, num_frames
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

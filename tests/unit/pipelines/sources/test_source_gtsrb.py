@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode import read_sample
-from pipelines.manifest import Manifest
+from pipelines.decode.read_image import read_sample
 from pipelines.sources import open_manifest, open_storage
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.manifest import Manifest
 from pipelines.sources import open_manifest
 from pipelines.sources.hmdb51 import film_of
+from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig, VideoConfig
 from raytrain.errors import DataError
 

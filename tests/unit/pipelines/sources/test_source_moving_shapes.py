@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipelines.quarantine import BadSample
-from pipelines.randomness import generator
+from pipelines.forms.quarantine import BadSample
+from pipelines.forms.randomness import generator
+from pipelines.generated.moving_shapes import MOTIONS, SCHEME, _sensor, record
+from pipelines.generated.sensor import REFRACTORY_US, Sensor, make_sensor, refractory, see
 from pipelines.sources import open_manifest
-from pipelines.sources.moving_shapes import MOTIONS, SCHEME, _sensor, record
-from pipelines.sources.sensor import REFRACTORY_US, Sensor, make_sensor, refractory, see
 from raytrain.config.data import DataConfig, GeneratedEventsConfig
 from tests.event_files import same
 

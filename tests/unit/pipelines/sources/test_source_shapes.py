@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines.quarantine import BadSample
+from pipelines.forms.quarantine import BadSample
+from pipelines.generated.shapes import FACTORS, SHAPES, draw_shape
 from pipelines.sources import open_manifest
-from pipelines.sources.shapes import FACTORS, SHAPES, draw_shape
 from raytrain.config.data import DataConfig, ShapesConfig
 
 SUM_OF_PIXELS = 19_580_067

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode import read_sample
-from pipelines.inspect import inspect
-from pipelines.manifest import Manifest
+from pipelines.decode.read_image import read_sample
+from pipelines.preparing.inspect import inspect
 from pipelines.sources import open_manifest, open_storage
-from pipelines.storage import Storage, opened
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage, opened
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

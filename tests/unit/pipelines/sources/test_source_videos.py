@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.manifest import Manifest
+from pipelines.forms.media import VIDEOS
 from pipelines.sources import open_manifest
-from pipelines.sources.media import VIDEOS, first_medium
-from pipelines.storage import Storage
+from pipelines.sources.media import first_medium
+from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 from raytrain.config.data import CsvConfig, DataConfig
 from raytrain.errors import DataError
 

@@ -1,9 +1,0 @@
-"""Random changes of a sample before the operator, drawn by counters, alike for all pathways."""
-
-from pipelines.augmentations.events import EventAugmentation, EventDraws
-from pipelines.augmentations.image import ImageAugmentation, ImageDraws
-
-Draws = ImageDraws | EventDraws
-"""what was drawn for the samples of a batch"""
-
-__all__ = ["Draws", "EventAugmentation", "EventDraws", "ImageAugmentation", "ImageDraws"]

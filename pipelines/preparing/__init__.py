@@ -1,0 +1,1 @@
+"""`raytrain prepare` and `raytrain inspect`: every sample opened once."""

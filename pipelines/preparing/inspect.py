@@ -1,0 +1,258 @@
+"""`raytrain inspect`: what a data set holds, what is broken in it, and what leaks between its splits."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.forms.quarantine import QuarantineEntry
+from pipelines.preparing.examine import Examined, examine_rows
+from pipelines.sources import open_manifest, open_storage
+from pipelines.storage.manifest import SPLITS, Manifest
+from raytrain.config.data import DataConfig
+
+Size = tuple[int, int]
+
+
+def _side(split: str) -> str:
+    """Return "train" for all splits that are trained on: groups may lie in several of them."""
+    return split if split in ("select", "test") else "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCount:
+    """How much one split holds."""
+
+    samples: int
+    groups: int
+    by_class: tuple[int, ...]
+    """samples of each class, in the order of `classes`"""
+    unlabelled: int
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Samples whose bytes are equal."""
+
+    keys: tuple[str, ...]
+    splits: tuple[str, ...]
+    """the distinct splits they lie in; more than one is a leak unless all of them are for training"""
+
+    @property
+    def leaks(self) -> bool:
+        """Return whether the samples stand on both sides of a split."""
+        return len({_side(split) for split in self.splits}) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectReport:
+    """What `inspect` found."""
+
+    root: str
+    manifest_hash: str
+    classes: tuple[str, ...]
+    several_labels: bool = False
+    """whether a sample may have several of the classes"""
+    num_samples: int
+    num_bytes: int
+    splits: dict[str, SplitCount]
+    smallest: Size
+    """width and height in pixels of the image with the fewest pixels"""
+    median: Size
+    """median width and median height"""
+    largest: Size
+    durations: tuple[tuple[int, float], ...] = ()
+    """of clips: frames and seconds, the shortest, the median and the longest"""
+    sizes: tuple[tuple[Size, int], ...]
+    """the most frequent sizes with their counts"""
+    bad: tuple[QuarantineEntry, ...]
+    duplicates: tuple[Duplicate, ...]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report as text."""
+        yield f"data       {self.root}"
+        size = f"{self.num_bytes / 2**20:.1f} MiB"
+        kinds = f"{len(self.classes)} {'labels, several a sample' if self.several_labels else 'classes'}"
+        yield f"samples    {self.num_samples} of {kinds}, {size}"
+        for name, count in self.splits.items():
+            per_class = (
+                f"{min(count.by_class)}..{max(count.by_class)} a class" if count.by_class else "no classes"
+            )
+            unlabelled = f", {count.unlabelled} unlabelled" if count.unlabelled else ""
+            yield f"{name:<10} {count.samples} samples, {count.groups} groups, {per_class}{unlabelled}"
+        sizes = (self.smallest, self.median, self.largest)
+        yield "sizes      " + ", ".join(
+            f"{name} {width} x {height}"
+            for name, (width, height) in zip(("smallest", "median", "largest"), sizes, strict=True)
+        )
+        if self.durations:
+            yield "lengths    " + ", ".join(
+                f"{name} {frames} frames, {seconds:.1f} s"
+                for name, (frames, seconds) in zip(
+                    ("shortest", "median", "longest"), self.durations, strict=True
+                )
+            )
+        yield f"bad        {len(self.bad)}"
+        for entry in self.bad[:20]:
+            yield f"           {entry.key}: {entry.reason}"
+        if len(self.bad) > 20:
+            yield f"           and {len(self.bad) - 20} more"
+        yield f"duplicates {len(self.duplicates)} sets of equal files"
+        for warning in self.warnings:
+            yield f"WARNING    {warning}"
+
+
+def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> InspectReport:
+    """Open every sample once and say what the data set holds.
+
+    progress: called with (samples done, samples in all).
+
+    Raises:
+        ConfigError: the settings do not fit the data.
+        DataError: no usable data.
+        StorageError: storage failed for longer than the retries.
+    """
+    manifest = open_manifest(config)
+    storage = open_storage(manifest.root, config)
+    bad: list[QuarantineEntry] = []
+    sizes: Counter[Size] = Counter()
+    by_checksum: dict[str, list[int]] = {}
+    lengths: list[tuple[int, float]] = []
+    num_bytes = 0
+    for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
+        if sample.reason:
+            bad.append(_entry(manifest, sample))
+        else:
+            sizes[sample.width, sample.height] += 1
+            if sample.checksum:
+                by_checksum.setdefault(sample.checksum, []).append(sample.row)
+            if manifest.modality == "clip":
+                lengths.append((sample.num_frames, sample.duration_s))
+            num_bytes += len(sample.payload)
+        if progress:
+            progress(sample.row + 1, len(manifest))
+    splits = _count_splits(manifest)
+    duplicates = _duplicates(manifest, by_checksum)
+    smallest, median, largest = _summary(sizes)
+    return InspectReport(
+        root=_places(config) or manifest.root,
+        manifest_hash=manifest.hash,
+        classes=manifest.classes,
+        several_labels=manifest.label_matrix is not None,
+        num_samples=len(manifest),
+        num_bytes=num_bytes,
+        splits=splits,
+        smallest=smallest,
+        median=median,
+        largest=largest,
+        durations=_three_lengths(lengths),
+        sizes=tuple(sizes.most_common(10)),
+        bad=tuple(bad),
+        duplicates=duplicates,
+        warnings=tuple(_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad))),
+    )
+
+
+def _places(config: DataConfig) -> str:
+    """Return the roots that the settings name; empty: the data are generated."""
+    named = [f"{name} {root}" for name, root in dataclasses.asdict(config.splits).items() if root]
+    return ", ".join(([config.root] if config.root else []) + named)
+
+
+def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
+    return QuarantineEntry(
+        manifest.keys[sample.row], manifest.table["uri"][sample.row].as_py(), sample.reason
+    )
+
+
+def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:
+    names = manifest.table["split"].to_numpy()
+    counts = {}
+    for split in SPLITS:
+        rows = np.flatnonzero(names == split)
+        if len(rows) == 0:
+            continue
+        labels = manifest.labels[rows]
+        if manifest.label_matrix is not None:
+            by_class = manifest.label_matrix[rows].sum(axis=0, dtype=np.int64)
+        else:
+            by_class = np.bincount(labels[labels >= 0], minlength=len(manifest.classes))
+        counts[split] = SplitCount(
+            samples=len(rows),
+            groups=len(np.unique(manifest.group_ids[rows])),
+            by_class=tuple(by_class.tolist()),
+            unlabelled=int((labels < 0).sum()),
+        )
+    return counts
+
+
+def _duplicates(manifest: Manifest, by_checksum: dict[str, list[int]]) -> tuple[Duplicate, ...]:
+    names = manifest.table["split"].to_pylist()
+    return tuple(
+        Duplicate(tuple(manifest.keys[row] for row in rows), tuple(sorted({names[row] for row in rows})))
+        for rows in by_checksum.values()
+        if len(rows) > 1
+    )
+
+
+def _summary(sizes: Counter[Size]) -> tuple[Size, Size, Size]:
+    if not sizes:
+        return (0, 0), (0, 0), (0, 0)
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    widths, heights = (np.repeat([size[axis] for size in sizes], list(sizes.values())) for axis in (0, 1))
+    return by_area[0], (int(np.median(widths)), int(np.median(heights))), by_area[-1]
+
+
+def _three_lengths(lengths: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    ordered = sorted(lengths)
+    return (ordered[0], ordered[len(ordered) // 2], ordered[-1]) if ordered else ()
+
+
+def _warnings(
+    manifest: Manifest,
+    config: DataConfig,
+    *,
+    splits: dict[str, SplitCount],
+    duplicates: tuple[Duplicate, ...],
+    num_bad: int,
+) -> Iterator[str]:
+    yield from manifest.notes
+    leaks = [duplicate for duplicate in duplicates if duplicate.leaks]
+    if leaks:
+        keys = " = ".join(leaks[0].keys[:3])
+        yield f"{len(leaks)} sets of equal files lie in more than one split, e.g. {keys}: a leak"
+    yield from _group_leaks(manifest)
+    yield from _empty_splits(manifest, splits)
+    if num_bad > config.quarantine_budget * len(manifest):
+        budget = f"data.quarantine_budget {config.quarantine_budget:g}"
+        yield f"{num_bad} bad samples are more than {budget} allows"
+
+
+def _empty_splits(manifest: Manifest, splits: dict[str, SplitCount]) -> Iterator[str]:
+    if not (manifest.labels >= 0).any():
+        yield "no labelled samples: a probe needs labels, e.g. from data.splits.probe_train and test"
+        return
+    for split in ("probe_train" if "probe_train" in splits else "train", "test"):
+        if split not in splits:
+            yield f"no samples in the {split} split"
+        elif manifest.classes and 0 in splits[split].by_class:
+            missing = [
+                name
+                for name, count in zip(manifest.classes, splits[split].by_class, strict=True)
+                if not count
+            ]
+            yield f"{len(missing)} classes have no {split} samples, e.g. {missing[0]}"
+
+
+def _group_leaks(manifest: Manifest) -> Iterator[str]:
+    seen: dict[str, set[str]] = {}
+    for group, split in zip(
+        manifest.table["group"].to_pylist(), manifest.table["split"].to_pylist(), strict=True
+    ):
+        seen.setdefault(group, set()).add(_side(split))
+    divided = sorted(group for group, names in seen.items() if len(names) > 1)
+    if divided:
+        yield f"{len(divided)} groups lie in more than one split, e.g. {divided[0]}: a leak"

@@ -1,0 +1,1 @@
+"""Where samples lie: folders, archives, shards, and the manifest that lists them."""

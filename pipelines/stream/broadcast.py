@@ -1,0 +1,392 @@
+"""One stream, many readers: an actor runs Ray Data and hands the same block references to every pathway.
+
+This is the only module that touches Ray Data's internals. The actor keeps no state that matters: readers ask
+by chunk number, asking acknowledges everything before it, and whatever is missing is made again.
+"""
+
+import asyncio
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.exceptions
+
+from pipelines.forms.chunk import Chunk, from_table, to_table
+from pipelines.stream import blocks
+from pipelines.stream.source import StreamSource
+from pipelines.stream.stage import OperatorStage, StageSettings
+from pipelines.stream.window import Window
+from raytrain.errors import ERRORS, ClusterError, RaytrainError
+
+SEGMENT_CHUNKS = 512  # one Ray Data execution; starting another takes about 0.1 s
+SLICE_S = 0.5  # a waiting reader asks again this often: its sign of life
+FIRST_CONTACT_S = 900.0  # a reader that never came may take this long to start
+RESTART_S = 300.0  # a broadcast that is gone for longer does not come back
+RETRIED = (
+    ray.exceptions.ActorUnavailableError,
+    ray.exceptions.ActorDiedError,
+    ray.exceptions.OwnerDiedError,
+    ray.exceptions.ObjectLostError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRequest:
+    """One stream of a run, as the broadcast actor is asked to run it."""
+
+    source: StreamSource
+    cursors: dict[str, int]
+    """the chunk at which each reader starts"""
+    num_chunks: int
+    num_used: Sequence[int]
+    """positions that are read of each epoch; chunks that hold only others are not made"""
+    window_chunks: int
+    chunk_bytes: int
+    """about the size of a chunk as it is handed out"""
+    stage: StageSettings | None = None
+    """operators placed in the stream"""
+    stage_num_gpus: float = 0.0
+
+    def unused(self, chunk: int) -> bool:
+        """Return whether nobody reads a chunk."""
+        plan = self.source.plan
+        return plan.first_position(chunk) >= self.num_used[chunk // plan.chunks_per_epoch]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a reader gets: a block, or why not yet."""
+
+    block: list[Any] = field(default_factory=list)
+    cause: str = ""
+    stop: bool = False
+    error: tuple[str, str] | None = None
+
+
+def make_block(source: Any, number: int, pinned: dict[int, Any]) -> list[pa.Table]:
+    """Make one chunk in a decode task; `pinned` holds references of cached chunks."""
+    pa.set_cpu_count(1)
+
+    def cached(chunk: int) -> Chunk | None:
+        with contextlib.suppress(ray.exceptions.ObjectLostError):  # its samples are decoded again
+            return from_table(ray.get(pinned[chunk])) if chunk in pinned else None
+        return None
+
+    return [to_table(ray.get(source).chunk(number, cached if pinned else None))]
+
+
+class _Stream:
+    """A window, and the thread that keeps it filled by Ray Data executions."""
+
+    def __init__(self, request: StreamRequest, *, known: bool) -> None:
+        data = request.source.data
+        self.request = request
+        self.window: Window[Any] = Window(
+            request.cursors,
+            request.window_chunks,
+            request.num_chunks,
+            data.lease_s,
+            unused=request.unused,
+        )
+        self.window.expect(FIRST_CONTACT_S)
+        if known:
+            for reader, cursor in request.cursors.items():
+                self.window.hint(reader, cursor)
+        self.changed = threading.Condition()
+        self.error: tuple[str, str] | None = None
+        self.closed = False
+        self._source = ray.put(request.source)
+        self._pinned: dict[int, Any] = {}
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                numbers = self._segment()
+                if numbers:  # a reader may have ended since
+                    self._execute(numbers)
+        except Exception as error:
+            self.error = describe(error)
+            with self.changed:
+                self.changed.notify_all()
+
+    def _segment(self) -> list[int]:
+        with self.changed:
+            numbers = self.window.upcoming(SEGMENT_CHUNKS)
+        if self.request.source.data.cache == "memory" and numbers and numbers[0] < self._num_cached:
+            # Later epochs are cut from the cached chunks of the first: it has to be complete.
+            numbers = [number for number in numbers if number < self._num_cached]
+        return numbers
+
+    def _execute(self, numbers: list[int]) -> None:
+        """Put chunks into the window until the segment ends or another chunk is wanted first."""
+        made = self._blocks(numbers)
+        with contextlib.closing(made):  # type: ignore[type-var]
+            for number, block in zip(numbers, made, strict=False):
+                if self.request.source.data.cache == "memory" and number < self._num_cached:
+                    self._pinned[number] = block
+                with self.changed:
+                    self.window.put(number, block)
+                    self.changed.notify_all()
+                if number == numbers[-1] or not self._wait_for_work():
+                    return
+                with self.changed:
+                    wanted = self.window.next_missing()
+                if wanted is not None and wanted != numbers[numbers.index(number) + 1]:
+                    return
+
+    @property
+    def _num_cached(self) -> int:
+        return self.request.source.plan.chunks_per_epoch
+
+    def _wait_for_work(self) -> bool:
+        with self.changed:
+            while not self.closed and self.window.next_missing() is None:
+                self.changed.wait(SLICE_S)
+            return not self.closed
+
+    def _blocks(self, numbers: list[int]) -> Iterator[Any]:
+        dataset = blocks.ordered_dataset([self._task(number) for number in numbers])
+        num_cpus = self.request.source.data.decode_tasks
+        if self.request.stage is not None:
+            num_cpus += 1
+            dataset = blocks.add_stage(
+                dataset,
+                OperatorStage,
+                (self.request.stage,),
+                compute=ray.data.ActorPoolStrategy(size=1),
+                num_cpus=1,
+                num_gpus=self.request.stage_num_gpus or None,
+            )
+        # What was made ahead of the window is lost when the stream goes back: as much again as the window.
+        held = 2 * self.window.size + num_cpus
+        if self.request.source.data.cache == "memory":
+            held += self._num_cached
+        num_bytes = held * self.request.chunk_bytes
+        return blocks.block_references(dataset, num_cpus=num_cpus, num_bytes=num_bytes)
+
+    def _task(self, number: int) -> Callable[[], list[pa.Table]]:
+        pinned: dict[int, Any] = {}
+        if self._pinned:
+            needed = self.request.source.cached_chunks_of(number).tolist()
+            pinned = {chunk: self._pinned[chunk] for chunk in needed if chunk in self._pinned}
+        return partial(make_block, self._source, number, pinned)
+
+    def forget(self, number: int) -> None:
+        """Drop a chunk whose block was lost."""
+        self.window.forget(number)
+        self._pinned.pop(number, None)
+
+    def close(self) -> None:
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+class Broadcast:
+    """The broadcast actor: streams by name, asked by readers; a lost reader that returns gets its own."""
+
+    def __init__(self, wrapped: list[Any], started: Callable[[int, bool], None] | None = None) -> None:
+        """Start the streams.
+
+        Args:
+            wrapped: holds a reference, kept by the driver, to {name: StreamRequest}.
+            started: told the process number, and whether another process died before.
+        """
+        requests: dict[str, StreamRequest] = ray.get(wrapped[0])
+        blocks.quiet()
+        restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        if started is not None:
+            started(os.getpid(), restarted)
+        self.requests = requests
+        self.streams = {name: _Stream(request, known=not restarted) for name, request in requests.items()}
+        self.private: dict[str, str] = {}
+        self.stopping = False
+
+    async def fetch(self, stream: str, reader: str, number: int, *, lost: bool = False) -> Reply:
+        """Return chunk `number`, acknowledging all before it; after half a second say what is waited for.
+
+        `lost`: the block handed out before cannot be read any more; it is made again.
+        """
+        active = self._stream_of(stream, reader, number)
+        with active.changed:
+            active.window.hear(reader, number)
+            if lost:
+                active.forget(number)
+            active.changed.notify_all()
+        deadline = time.monotonic() + SLICE_S
+        while True:
+            block = active.window.get(number)
+            if block is not None:
+                return Reply(block=[block], stop=self.stopping)
+            if active.error or time.monotonic() >= deadline:
+                cause = active.window.cause(reader, number)
+                return Reply(cause=cause, stop=self.stopping, error=active.error)
+            await asyncio.sleep(0.005)
+
+    async def ping(self, stream: str, reader: str, number: int) -> bool:
+        """Note a reader's sign of life; return whether it is asked to stop."""
+        active = self._stream_of(stream, reader, number)
+        with active.changed:
+            active.window.hear(reader, number)
+        return self.stopping
+
+    async def finish(self, stream: str, reader: str) -> None:
+        """Note that a reader wants nothing more; a shared stream stays, for one that comes back."""
+        name = self.private.pop(reader, stream)
+        active = self.streams[name]
+        with active.changed:
+            active.window.finish(reader)
+            active.changed.notify_all()
+        if name != stream:
+            active.close()
+            del self.streams[name]
+
+    async def wants(self) -> bool:
+        """Return whether a chunk is to be made now."""
+        for active in self.streams.values():
+            with active.changed:
+                if active.window.next_missing() is not None:
+                    return True
+        return False
+
+    async def stop(self) -> None:
+        """Ask all readers to stop at their next step."""
+        self.stopping = True
+
+    def _stream_of(self, stream: str, reader: str, number: int) -> _Stream:
+        if reader in self.private:
+            return self.streams[self.private[reader]]
+        shared = self.streams[stream]
+        floor = shared.window.floor
+        if shared.window.was_lost(reader) and floor is not None and number < floor:
+            request = self.requests[stream]
+            own = StreamRequest(**{**request.__dict__, "cursors": {reader: number}})
+            self.private[reader] = f"{stream}/{reader}"
+            self.streams[self.private[reader]] = _Stream(own, known=True)
+            shared.window.finish(reader)
+            return self.streams[self.private[reader]]
+        return shared
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Return (kind, message) of the cause that a user should read, Ray's wrapping taken off."""
+    open_causes, seen = [error], 0
+    while open_causes and seen < 20:
+        cause, seen = open_causes.pop(0), seen + 1
+        inner = getattr(cause, "cause", None)  # Ray's wrapper has its cause's class too
+        if isinstance(cause, RaytrainError) and not isinstance(inner, BaseException):
+            return type(cause).__name__, str(cause)
+        links = (inner, cause.__cause__, cause.__context__)
+        open_causes += [link for link in links if isinstance(link, BaseException)]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ClusterError.__name__, f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+
+
+def raise_described(error: tuple[str, str]) -> None:
+    """Raise the error that `describe` has put into words."""
+    raise ERRORS.get(error[0], ClusterError)(error[1])
+
+
+class ChunkReader:
+    """A pathway rank's end of the broadcast: a thread fetches its chunks ahead, a call hands out the next."""
+
+    def __init__(
+        self, actor: Any, stream: str, reader: str, chunks: Iterator[int], *, ahead: int = 2
+    ) -> None:
+        self._actor, self._stream, self._reader = actor, stream, reader
+        self._queue: queue.Queue[tuple[int, Chunk] | BaseException] = queue.Queue(maxsize=ahead)
+        self.causes: dict[str, float] = {}
+        """seconds that the fetching waited, by cause"""
+        self.stop_requested = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, args=(chunks,), daemon=True)
+        self._thread.start()
+
+    def __call__(self, number: int) -> Chunk:
+        """Return the next chunk, which must be `number`.
+
+        Raises:
+            StorageError, DataError, ClusterError: whatever ended the stream.
+        """
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item[0] != number:
+            raise RuntimeError(f"{self._reader} asked for chunk {number} and got {item[0]}")
+        return item[1]
+
+    def abandon(self) -> None:
+        """Stop fetching without a word, so that the stream waits for the one that comes back."""
+        self._closed = True
+
+    def close(self) -> None:
+        """Tell the actor that nothing more is wanted."""
+        self._closed = True
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._actor.finish.remote(self._stream, self._reader), timeout=10)
+
+    def _run(self, chunks: Iterator[int]) -> None:
+        number = -1
+        try:
+            for number in chunks:
+                item = self._fetch(number)
+                while not self._closed:
+                    try:
+                        self._queue.put((number, item), timeout=SLICE_S)
+                        break
+                    except queue.Full:
+                        self._ping(number)
+                if self._closed:
+                    return
+            while number >= 0 and not self._closed:  # the last chunks are still being trained on
+                self._ping(number)
+                time.sleep(SLICE_S)
+        except BaseException as error:
+            self._queue.put(error)
+
+    def _ping(self, number: int) -> None:
+        with contextlib.suppress(*RETRIED, ray.exceptions.GetTimeoutError):
+            reply = self._actor.ping.remote(self._stream, self._reader, number)
+            self.stop_requested |= ray.get(reply, timeout=5)
+
+    def _fetch(self, number: int) -> Chunk:
+        started, cause = time.monotonic(), "decoding"
+        answered, lost = started, False
+        while not self._closed:
+            try:
+                asked = self._actor.fetch.remote(self._stream, self._reader, number, lost=lost)
+                reply: Reply = ray.get(asked)
+                answered, lost = time.monotonic(), False
+                self.stop_requested |= reply.stop
+                if reply.error:
+                    raise_described(reply.error)
+                if reply.block:
+                    self._count(cause, started)
+                    return from_table(ray.get(reply.block[0]))
+                self._count(reply.cause, started)
+                started, cause = time.monotonic(), reply.cause
+            except RETRIED as error:
+                lost = isinstance(error, ray.exceptions.ObjectLostError)
+                if time.monotonic() - answered > RESTART_S:
+                    raise ClusterError(
+                        f"{self._reader}: the broadcast has not come back for {RESTART_S:g} s; the last "
+                        "checkpoints are kept, run the same command again"
+                    ) from None
+                self._count("broadcast restarting", started)
+                started = time.monotonic()
+                time.sleep(0.2)
+        raise ClusterError(f"{self._reader} was closed while it waited for chunk {number}")
+
+    def _count(self, cause: str, started: float) -> None:
+        self.causes[cause] = self.causes.get(cause, 0.0) + time.monotonic() - started

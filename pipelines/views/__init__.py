@@ -1,0 +1,1 @@
+"""What is fixed before an encoder: augmentations, operators, standardisers, cuts. Torch, no ray."""

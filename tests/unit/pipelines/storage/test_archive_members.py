@@ -1,0 +1,178 @@
+import gzip
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.forms.quarantine import BadSample
+from pipelines.sources import open_manifest
+from pipelines.storage import archive_members
+from pipelines.storage.archive import unpack_gzip
+from pipelines.storage.places import Storage
+from raytrain.config.data import DataConfig
+from raytrain.errors import DataError
+
+
+def config(root: Path) -> DataConfig:
+    return DataConfig(root=str(root))
+
+
+def tar_of(path: Path, *infos: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for info in infos:
+            tar.addfile(info, io.BytesIO(bytes(info.size)))
+    return path
+
+
+def tar_entry(name: str, *, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        info.linkname = "a.png"
+    return info
+
+
+def zip_of(path: Path, *names: str, change: Callable[[zipfile.ZipInfo], Any] = lambda _: None) -> Path:
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in names:
+            info = zipfile.ZipInfo(name)
+            change(info)
+            packed.writestr(info, b"x")
+    return path
+
+
+UNSAFE = ["/etc/passwd", "../a.png", "p/../../a.png", "C:/a.png", "..\\a.png", "p/.."]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_names_that_lead_out(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    zip_of(path, "a.png", name) if kind == "zip" else tar_of(path, tar_entry("a.png"), tar_entry(name))
+    shown = repr(name).replace("\\", "\\\\").replace(".", r"\.")
+    with pytest.raises(
+        DataError, match=rf"x\.{kind}: the member {shown} leads out of the archive; pack it wit"
+    ):
+        open_manifest(config(path))
+    assert DataError.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (tarfile.SYMTYPE, "a link"),
+        (tarfile.LNKTYPE, "a link"),
+        (tarfile.FIFOTYPE, "no plain file"),
+        (tarfile.CHRTYPE, "no plain file"),
+    ],
+)
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes, said: str) -> None:
+    path = tar_of(tmp_path / "x.tar", tar_entry("a.png"), tar_entry("b.png", kind=kind))
+    with pytest.raises(DataError, match=rf"x\.tar: the member 'b\.png' is {said}; pack plain files only"):
+        open_manifest(config(path))
+
+
+def test_members_of_a_zip_that_are_refused(tmp_path: Path) -> None:
+    def link(info: zipfile.ZipInfo) -> None:
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+
+    def packed_otherwise(info: zipfile.ZipInfo) -> None:
+        info.compress_type = zipfile.ZIP_BZIP2
+
+    path = zip_of(tmp_path / "x.zip", "a.png", change=link)
+    with pytest.raises(DataError, match=r"the member 'a\.png' is a link; pack plain files only$"):
+        open_manifest(config(path))
+    zip_of(path, "a.png", change=packed_otherwise)
+    with pytest.raises(DataError, match=r"packed by method 12; known: 0 \(store\), 8 \(deflate\); pack it"):
+        open_manifest(config(path))
+    zip_of(path, "a.png")
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # in the local header
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"the member 'a\.png' is encrypted; pack it without a password$"):
+        open_manifest(config(path))
+    zip_of(path, "a.png")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 24] = 9
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"'a\.png' is stored as 1 bytes but states 9; pack it again$"):
+        open_manifest(config(path))
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_limits_of_names_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+
+    def write(*names: str) -> None:
+        zip_of(path, *names) if kind == "zip" else tar_of(path, *map(tar_entry, names))
+
+    write("a.png", "./a.png")
+    with pytest.raises(
+        DataError, match=rf"x\.{kind}: holds two members called 'a\.png'; pack it again with on"
+    ):
+        open_manifest(config(path))
+    write("p/" * 600 + "a.png")
+    with pytest.raises(DataError, match=r"has a name of 1205 characters, more than 1000; rename it$"):
+        open_manifest(config(path))
+    monkeypatch.setattr(archive_members, "MAX_MEMBERS", 3)
+    write("a.png", "b.png", "c.png")
+    assert len(open_manifest(config(path))) == 3
+    write("a.png", "b.png", "c.png", "d.png")
+    with pytest.raises(
+        DataError, match=rf"x\.{kind}: holds more than 3 members; pack it as several archives$"
+    ):
+        open_manifest(config(path))
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "x.tar", tar_entry("caf\udce9.png"))
+    with pytest.raises(
+        DataError, match=r"x\.tar: the member name 'caf\\udce9\.png' is not UTF-8; rename it$"
+    ):
+        open_manifest(config(path))
+
+
+def bomb(path: Path, size: int, *, count: int = 1) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for number in range(count):
+            packed.writestr(f"{number}.bmp", bytes(size))
+    return path
+
+
+def test_decompression_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bomb(tmp_path / "x.zip", 2**21)
+    text = (
+        r"'0\.bmp': unpacks \d+ bytes to 2097152, more than 200 times; this looks like a decompression bomb;"
+    )
+    with pytest.raises(DataError, match=text):
+        open_manifest(config(path))
+    # Small members are harmless one by one; not thousands of them.
+    bomb(path, 2**19, count=8)
+    with pytest.raises(DataError, match=r"x\.zip: unpacks \d+ bytes to 4194304, more than 200 times"):
+        open_manifest(config(path))
+    with pytest.raises(BadSample, match=r"unpacks \d+ bytes to 2097152"):
+        Storage(str(tmp_path)).read_bytes(f"{bomb(tmp_path / 'y.zip', 2**21).name}!/0.bmp")
+    monkeypatch.setattr(archive_members, "MAX_LOADED_BYTES", 1000)
+    noise = np.random.default_rng(0).bytes(2000)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a.png", noise)
+    with pytest.raises(
+        DataError, match=r"'a\.png' unpacks to 2000 bytes, more than 1000; unpack the archive"
+    ):
+        open_manifest(config(path))
+
+
+def test_a_gzip_bomb_is_stopped_on_the_way(tmp_path: Path) -> None:
+    path, target = tmp_path / "x.tgz", tmp_path / "x.tar"
+    path.write_bytes(gzip.compress(bytes(2**27)))
+    with pytest.raises(DataError, match=r"x\.tgz: unpacks \d+ bytes to \d+, more than 200 times; this looks"):
+        unpack_gzip(path, target)
+    assert target.stat().st_size < 2**26
