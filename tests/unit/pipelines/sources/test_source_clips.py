@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.forms.quarantine import BadSample
+from pipelines.generated import clips
 from pipelines.generated.clips import ClipName, clip_bytes, make_clip, scene_of
 from pipelines.generated.scenes import (
     FACTORS,
@@ -22,7 +23,7 @@ from pipelines.generated.scenes import (
     render,
     sectors,
 )
-from pipelines.sources import clips, open_manifest
+from pipelines.sources import open_manifest
 from pipelines.sources.clips import read_clips
 from raytrain.config.data import DataConfig, GeneratedClipsConfig
 from raytrain.errors import ConfigError

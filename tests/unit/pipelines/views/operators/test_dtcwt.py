@@ -10,7 +10,7 @@ from torch.nn import functional
 from pipelines.views.operators.dtcwt import Dtcwt, load_filters, pyramid
 from raytrain.config.operators import DtcwtConfig
 
-PARITY = np.load(Path(__file__).parents[3] / "fixtures" / "operators_parity.npz")
+PARITY = np.load(Path(__file__).parents[4] / "fixtures" / "operators_parity.npz")
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:

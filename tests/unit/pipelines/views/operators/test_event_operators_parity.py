@@ -21,7 +21,7 @@ from raytrain.config.operators import (
     VoxelGridConfig,
 )
 
-PARITY = np.load(Path(__file__).parents[3] / "fixtures" / "events_parity.npz")
+PARITY = np.load(Path(__file__).parents[4] / "fixtures" / "events_parity.npz")
 HATS = {"cell_px": 4, "radius_px": 1, "tau_us": 50_000.0, "window_us": 30_000}
 RECORDINGS = ("s0", "s1")
 

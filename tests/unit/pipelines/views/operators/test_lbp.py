@@ -23,7 +23,7 @@ from pipelines.views.operators.lbp import (
 )
 from raytrain.config.operators import LbpConfig
 
-PARITY = np.load(Path(__file__).parents[3] / "fixtures" / "operators_parity.npz")
+PARITY = np.load(Path(__file__).parents[4] / "fixtures" / "operators_parity.npz")
 IMAGES = ["rand", "rand_rot90", "lowcontrast", "flat", "ramp", "checker", "impulse"]
 
 seeds = st.integers(0, 2**32 - 1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.views.operators.rg import Rg, chromaticity, correct_colour, grey_peak
 from raytrain.config.operators import RgConfig
 
-PARITY = np.load(Path(__file__).parents[3] / "fixtures" / "operators_parity.npz")
+PARITY = np.load(Path(__file__).parents[4] / "fixtures" / "operators_parity.npz")
 
 seeds = st.integers(0, 2**32 - 1)
 
