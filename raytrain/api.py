@@ -18,11 +18,12 @@ from raytrain.config import CacheConfig, DataConfig, ProbeConfig, RunConfig, loa
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
 from raytrain.training.measure import probe as probe_setup
+from raytrain.training.paths import CONFIG, LOG, REPORT, SUMMARY
+from raytrain.training.plan import RunSetup
 from raytrain.training.represent import represent as represent_setup
 from raytrain.training.run import Watcher, prepare_setup
 from raytrain.training.run import run as run_all
-from raytrain.training.run_folder import CONFIG, REPORT, SUMMARY, open_run_folder, settle, write_atomic
-from raytrain.training.setup import RunSetup
+from raytrain.training.run_folder import open_run_folder, settle, write_atomic
 
 if TYPE_CHECKING:
     from pipelines.preparing.prepare import PrepareReport
@@ -81,7 +82,7 @@ def _report_or_say(folder: Path, screen: Console) -> None:
         what = " ".join(str(error).split()) or type(error).__name__
         text = f"no report: {what}; `raytrain report {folder}` tries again"
         screen.print(text, highlight=False, soft_wrap=True, markup=False)
-        with contextlib.suppress(OSError), (folder / "log.txt").open("a") as file:
+        with contextlib.suppress(OSError), (folder / LOG).open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
@@ -169,7 +170,7 @@ def probe(folder: Path, settings: ProbeConfig | None = None, *, console: Console
     """
     with _trained_run(folder) as setup:
         path = setup.folder / SUMMARY
-        if not path.exists() or not (setup.folder / "features" / VALID).exists():
+        if not path.exists() or not (setup.features / VALID).exists():
             raise ConfigError(f"{folder}: no features yet; run `raytrain represent {folder}` first")
         config = dataclasses.replace(setup.config, probe=settings or setup.config.probe)
         former = json.loads(path.read_text())

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.sources import open_manifest
 from raytrain.config import RunConfig, from_mapping
-from raytrain.training.setup import RunSetup
+from raytrain.training.plan import RunSetup
 
 NUM_CLIPS, EPOCHS = 96, 4
 READERS = (1, 4)

@@ -135,7 +135,8 @@ def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     from pipelines.order.plan import Cursor
     from pipelines.sources import open_manifest
     from pipelines.stream.batch import BatchReader
-    from raytrain.training.setup import RunSetup, choose_device, estimate_standardisers
+    from raytrain.training.factory import choose_device, estimate_standardisers
+    from raytrain.training.plan import RunSetup
 
     prepare_cpu(threads=config.training.threads_per_worker)
     manifest = open_manifest(config.data)

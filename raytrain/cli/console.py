@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from raytrain.training.run_folder import REPORT
+from raytrain.training.paths import REPORT
 
 
 def output_console() -> Console:

@@ -19,6 +19,7 @@ from raytrain.reporting.progress import event_rate
 from raytrain.reporting.results import points
 from raytrain.reporting.run_data import RunData
 from raytrain.reporting.runs import Figure, Runs
+from raytrain.training.paths import checkpoints_of
 
 BASE = "count"
 """operator that the others of a group are compared with"""
@@ -152,7 +153,7 @@ def _row(runs: Runs, name: str, names: Sequence[str], base: str) -> Row:
         pathway=name,
         representation="; ".join(parts),
         channels=_channels(pathway),
-        parameters=_parameters(run.folder / "checkpoints" / name),
+        parameters=_parameters(checkpoints_of(run.folder, name)),
         events_per_s=_events_per_s(runs, name),
         scores={protocol: score for protocol, score in scores.items() if score},
     )

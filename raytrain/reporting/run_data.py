@@ -19,7 +19,7 @@ from raytrain.evaluation.represent import VALID
 from raytrain.reporting.figures.palette import Style, pathway_styles
 from raytrain.reporting.predictions import Predictions, load_predictions
 from raytrain.training.measure import probe_rows
-from raytrain.training.run_folder import CONFIG, ENVIRONMENT, METRICS, SUMMARY
+from raytrain.training.paths import CONFIG, ENVIRONMENT, FEATURES, METRICS, SUMMARY
 
 SEEDS = "seeds.json"
 DEFAULT_CLASSES = 4
@@ -112,7 +112,7 @@ class RunData:
         if self.manifest is None:
             raise DataError(self.manifest_problem)
         splits: dict[str, NDArray[np.int64]] = dict(probe_rows(self.manifest))
-        path = self.folder / "features" / VALID
+        path = self.folder / FEATURES / VALID
         if path.exists():
             valid = np.load(path)
             if len(valid) != len(splits["rows"]):
@@ -131,7 +131,7 @@ class RunData:
 
     def features(self, name: str) -> FeatureFile:
         """Return a features file; DataError where it is missing."""
-        return open_features(self.folder / "features", name)
+        return open_features(self.folder / FEATURES, name)
 
     @cached_property
     def classes(self) -> list[str]:

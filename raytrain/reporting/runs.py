@@ -16,7 +16,7 @@ from raytrain.metrics import Paired
 from raytrain.reporting.predictions import Predictions
 from raytrain.reporting.results import by_protocol
 from raytrain.reporting.run_data import SEEDS, RunData, load_run, read_json
-from raytrain.training.run_folder import CONFIG
+from raytrain.training.paths import CONFIG
 
 AGAIN = "run `raytrain train ... --seeds N` again"
 

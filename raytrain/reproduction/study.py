@@ -11,6 +11,7 @@ from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError
+from raytrain.evaluation.represent import VALID
 from raytrain.reproduction.figure import draw_figure2
 from raytrain.reproduction.fit import Task, fit_all
 from raytrain.reproduction.grid import OURS, OURS_MOVNET, GridRun, Study, find_study, grid_runs
@@ -19,6 +20,7 @@ from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Compariso
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import differences_from_paper, table_text
 from raytrain.training.measure import probe_rows
+from raytrain.training.paths import FEATURES
 from raytrain.training.run_folder import write_atomic
 
 PROTOCOL = (
@@ -138,7 +140,7 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
     splits = probe_rows(manifest)
     valid = np.ones(len(splits["rows"]), np.bool_)
     for run in runs:
-        valid &= np.load(Path(run.config.out) / "features" / "valid.npy")
+        valid &= np.load(Path(run.config.out) / FEATURES / VALID)
     labels = manifest.labels[splits["rows"]]
     if labels.size == 0 or len(manifest.classes) < 2:
         raise ConfigError("the table needs labels of two classes or more in the probe_train and test splits")
@@ -212,7 +214,7 @@ def _multi_encoder(
 
 
 def _features(run: GridRun) -> str:
-    return str(Path(run.config.out) / "features")
+    return str(Path(run.config.out) / FEATURES)
 
 
 def plan_text(name: str, template: RunConfig, *, num_seeds: int, out: Path) -> str:

@@ -19,8 +19,9 @@ from raytrain.checkpoint import latest_step, load_checkpoint
 from raytrain.config import CacheConfig
 from raytrain.errors import ConfigError
 from raytrain.training.identity import describe_pathway, pathway_key
-from raytrain.training.run_folder import METRICS, write_atomic
-from raytrain.training.setup import RunSetup
+from raytrain.training.paths import METRICS
+from raytrain.training.plan import RunSetup
+from raytrain.training.run_folder import write_atomic
 
 VARIABLE = "RAYTRAIN_CACHE"
 ENTRY = "entry.json"

@@ -22,9 +22,10 @@ from raytrain.errors import ClusterError, RaytrainError
 from raytrain.training.cluster import cluster_resources
 from raytrain.training.inline import check_quarantine
 from raytrain.training.loop import PathwayLoop
+from raytrain.training.paths import LOG
 from raytrain.training.placement import PlacementNotes, Shortage
+from raytrain.training.plan import RunSetup
 from raytrain.training.recorder import Recorder
-from raytrain.training.setup import RunSetup
 from raytrain.training.worker import WorkerSetup, train_worker
 
 POLL_S = 0.2
@@ -122,7 +123,7 @@ def explain_end(name: str, error: Exception, crash: str | None, run: RunSetup) -
     """Return (kind, message) of a pathway that Ray Train does not start again; `crash`: what a rank said."""
     spent = f"training.max_restarts {run.config.training.max_restarts} used up"
     if crash:
-        told = f"pathway {name}: {crash}; {spent}; the traceback is in {run.folder / 'log.txt'}"
+        told = f"pathway {name}: {crash}; {spent}; the traceback is in {run.folder / LOG}"
         return RaytrainError.__name__, told
     if isinstance(error, WorkerGroupError):
         ranks = ", ".join(map(str, sorted(error.worker_failures)))

@@ -8,8 +8,8 @@ from pipelines.sources import open_manifest
 from raytrain.checkpoint import Checkpoint, load_latest
 from raytrain.config import load_toml
 from raytrain.errors import ConfigError, DataError, StorageError, did_you_mean
-from raytrain.training.run_folder import CONFIG, ENVIRONMENT, STANDARDISERS
-from raytrain.training.setup import RunSetup
+from raytrain.training.paths import CONFIG, ENVIRONMENT, STANDARDISERS
+from raytrain.training.plan import RunSetup
 
 
 def read_run(folder: Path, *, data_root: str = "") -> RunSetup:

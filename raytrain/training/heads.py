@@ -9,8 +9,8 @@ from raytrain.checkpoint import load_checkpoint
 from raytrain.config.objectives import SupervisedConfig
 from raytrain.evaluation.features import control_name
 from raytrain.evaluation.head import Head
+from raytrain.training.plan import RunSetup
 from raytrain.training.recorder import write_note
-from raytrain.training.setup import RunSetup
 
 
 def trained_heads(setup: RunSetup, steps: Mapping[str, int]) -> dict[str, Head]:

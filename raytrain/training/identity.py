@@ -18,8 +18,9 @@ import pipelines
 import raytrain
 from pipelines.stream.requests import request_of
 from pipelines.views.operators import OPERATORS
+from raytrain.training.factory import choose_device
+from raytrain.training.plan import RunSetup
 from raytrain.training.run_folder import FREE, flatten
-from raytrain.training.setup import RunSetup, choose_device
 
 SHARED_ROOMS = (
     "pipelines/forms/randomness.py",

@@ -16,9 +16,11 @@ from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import OperatorStage, StageSettings, view_name
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError
+from raytrain.training.factory import choose_device
 from raytrain.training.loop import PathwayLoop
+from raytrain.training.paths import QUARANTINE
+from raytrain.training.plan import RunSetup
 from raytrain.training.recorder import Recorder
-from raytrain.training.setup import RunSetup, choose_device
 
 
 class ChunkAhead:
@@ -165,5 +167,5 @@ def check_quarantine(quarantined: int, budget: float, setup: RunSetup) -> None:
         raise DataError(
             f"{quarantined} of {setup.num_samples} samples could not be decoded, more than "
             f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; "
-            f"see {setup.folder / 'quarantine.jsonl'}"
+            f"see {setup.folder / QUARANTINE}"
         )

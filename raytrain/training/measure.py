@@ -13,9 +13,10 @@ from raytrain.evaluation.features import control_name, layers_name, open_feature
 from raytrain.evaluation.motion import measure_motion
 from raytrain.evaluation.probe import ProbeRequest, measure
 from raytrain.evaluation.represent import VALID
+from raytrain.training.factory import choose_device
 from raytrain.training.heads import trained_heads
-from raytrain.training.run_folder import PREDICTIONS
-from raytrain.training.setup import RunSetup, choose_device
+from raytrain.training.paths import PREDICTIONS
+from raytrain.training.plan import RunSetup
 
 
 def probe_rows(manifest: Manifest) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def probe(setup: RunSetup) -> dict[str, Any]:
     config, manifest = setup.config, setup.manifest
     assert manifest is not None
     splits = probe_rows(manifest)
-    folder = setup.folder / "features"
+    folder = setup.features
     valid = np.load(folder / VALID)
     rows = {name: splits[name][valid[splits[name]]] for name in ("probe_train", "select", "test")}
     # A file that came from the cache tells the steps of its own pathway, of the others those of another run.

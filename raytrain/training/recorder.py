@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.stream.source import DecodeCount
 from raytrain.health import summarise
-from raytrain.training.run_folder import COUNTERS, METRICS, QUARANTINE
+from raytrain.training.paths import COUNTERS, LOG, METRICS, QUARANTINE
 from raytrain.training.tensorboard import TensorBoardEvents
 
 SEEN_CHUNKS = 10_000
@@ -182,7 +182,7 @@ class Recorder:
 
 def write_note(folder: Path, text: str) -> None:
     """Write a line to a run's log.txt."""
-    with (folder / "log.txt").open("a") as file:
+    with (folder / LOG).open("a") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 

@@ -28,10 +28,11 @@ from raytrain.errors import ConfigError, DivergedError
 from raytrain.health import Health, HealthMeter
 from raytrain.pathway import Pathway
 from raytrain.training.blame import blame
+from raytrain.training.factory import choose_device
 from raytrain.training.finished import check_pathway, check_seed
 from raytrain.training.observe import StepObserver, TensorFigures
-from raytrain.training.run_folder import METRICS
-from raytrain.training.setup import RunSetup, choose_device
+from raytrain.training.paths import METRICS
+from raytrain.training.plan import RunSetup
 
 SAY_EVERY_S = 15.0
 

@@ -13,8 +13,8 @@ import torch.distributed
 import torch.multiprocessing
 
 from raytrain.errors import ERRORS, RaytrainError
+from raytrain.training.plan import RunSetup
 from raytrain.training.replay import Replay, Say, check_step, replay_step
-from raytrain.training.setup import RunSetup
 
 POLL_S = 1.0
 

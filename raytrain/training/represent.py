@@ -22,10 +22,11 @@ from raytrain.evaluation.represent import (
     represent_inline,
 )
 from raytrain.training.cache import EncoderCache
+from raytrain.training.factory import build_pathway, choose_device
 from raytrain.training.identity import control_key, evaluation_key, floor_key, pathway_key
 from raytrain.training.measure import probe_rows
-from raytrain.training.run_folder import QUARANTINE
-from raytrain.training.setup import RunSetup, build_pathway, choose_device
+from raytrain.training.paths import QUARANTINE
+from raytrain.training.plan import RunSetup
 
 
 def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None = None) -> None:
@@ -42,11 +43,11 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     loaded = {
         name
         for name, key, evaluation, files in kept
-        if cache and cache.load_features(key, evaluation, setup.folder / "features", files)
+        if cache and cache.load_features(key, evaluation, setup.features, files)
     }
     missing = [name for name, *_ in kept if name not in loaded]
     if not missing:  # kept only where every sample could be decoded
-        np.save(setup.folder / "features" / VALID, np.ones(len(rows), np.bool_))
+        np.save(setup.features / VALID, np.ones(len(rows), np.bool_))
         return
     device = choose_device(config)
     request = RepresentRequest(
@@ -58,7 +59,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     )
     source = evaluation_source(config, manifest, rows)
     pretrain = evaluation_source(config, manifest, manifest.indices("pretrain"))
-    sink = FeatureSink(setup.folder / "features", len(rows), config)
+    sink = FeatureSink(setup.features, len(rows), config)
     try:
         if through_ray:
             _represent_through_ray(request, source, pretrain, sink)
@@ -76,7 +77,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     for name, key, evaluation, files in kept if cache and not sink.reasons else ():
         if name in missing and cache is not None:
             about = {"name": name, "settings": {"seed": config.seed}}
-            cache.store_features(key, evaluation, setup.folder / "features", files, about=about)
+            cache.store_features(key, evaluation, setup.features, files, about=about)
     if cache:
         cache.trim()
 

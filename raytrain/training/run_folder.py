@@ -14,12 +14,16 @@ from typing import Any
 
 from raytrain.config import ClassifierProbeConfig, ProbeConfig, RunConfig, load_toml, to_toml
 from raytrain.errors import ConfigError, DataError, StorageError
+from raytrain.training.paths import (
+    CHECKPOINTS,
+    CONFIG,
+    COUNTERS,
+    ENVIRONMENT,
+    METRICS,
+    QUARANTINE,
+    STANDARDISERS,
+)
 
-CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
-METRICS, QUARANTINE = "metrics.jsonl", "quarantine.jsonl"
-REPORT = "report.html"
-PREDICTIONS = "predictions.npz"
-COUNTERS, STANDARDISERS = "counters.json", "standardisers.json"
 PACKAGES = ("raytrain", "torch", "ray", "numpy", "pyarrow", "pillow", "pytorch_wavelets")
 # What may differ when a run goes on: how it is run, not what it computes.
 FREE = {
@@ -125,7 +129,7 @@ def _has_steps(folder: Path) -> bool:
     """Return whether a run has trained: before that no setting binds it."""
     metrics = folder / METRICS
     logged = metrics.exists() and metrics.stat().st_size > 0
-    return logged or any((folder / "checkpoints").glob("*/step-*"))
+    return logged or any((folder / CHECKPOINTS).glob("*/step-*"))
 
 
 def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:

@@ -18,8 +18,9 @@ from pipelines.stream.stage import view_name
 from raytrain.collectives import world_size
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import RaytrainError, StorageError
+from raytrain.training.factory import choose_device
 from raytrain.training.loop import PathwayLoop
-from raytrain.training.setup import RunSetup, choose_device
+from raytrain.training.plan import RunSetup
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,8 @@ from raytrain.reporting.report.words import headline, subtitle, warnings
 from raytrain.reporting.run_data import RunData, choose_classes, load_run
 from raytrain.reporting.runs import Runs, has_seeds, load_runs
 from raytrain.reporting.seeds import Rows, cell, seeds_table
-from raytrain.training.run_folder import REPORT, write_atomic
-
-FIGURES = "figures"
+from raytrain.training.paths import FIGURES, REPORT
+from raytrain.training.run_folder import write_atomic
 
 
 def write_report(folder: Path, *, classes: str = "", data_root: str = "") -> Path:

@@ -19,8 +19,8 @@ from raytrain.reporting.report.sections.training import waiting
 from raytrain.reporting.run_data import load_run
 from raytrain.training import run as run_module
 from raytrain.training.finished import read_run
+from raytrain.training.plan import event_limits
 from raytrain.training.replay import check_step, replay_step
-from raytrain.training.setup import event_limits
 from tests.conftest import StopAfter
 
 GENERATED = {

@@ -6,7 +6,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from raytrain.config import from_mapping
 from raytrain.training.experiment import explain_end
-from raytrain.training.setup import RunSetup
+from raytrain.training.plan import RunSetup
 from tests.conftest import small_values
 
 DEAD = WorkerGroupError("[Rank 1 Error Snippet]:\nThe actor died.\n", {1: RuntimeError("died")})

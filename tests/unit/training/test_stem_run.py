@@ -15,7 +15,8 @@ from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ConfigError, Interrupted
 from raytrain.training import run as run_module
 from raytrain.training.estimate import first_batch
-from raytrain.training.setup import RunSetup, estimate_standardisers
+from raytrain.training.factory import estimate_standardisers
+from raytrain.training.plan import RunSetup
 from tests.conftest import StopAfter
 from tests.event_runs import STEMS, event_values
 

@@ -8,6 +8,7 @@ from raytrain.reporting.event_movie import movie_of_first
 from raytrain.reporting.operator_sheet import operator_sheet
 from raytrain.reporting.report.blocks import Block, Image, Missing, Moving, Section
 from raytrain.reporting.run_data import RunData
+from raytrain.training.paths import FIGURES
 
 TITLE = "What the encoders see"
 NUM_SAMPLES = 6
@@ -24,7 +25,7 @@ def operators(run: RunData) -> Section:
     if run.manifest is None:
         return Section(name="operators", title=TITLE, blocks=[Missing(f"Not shown: {run.manifest_problem}.")])
     blocks: list[Block] = [_moving(run, run.manifest)] if run.config.modality == "events" else []
-    path = run.folder / "figures" / "operators.png"
+    path = run.folder / FIGURES / "operators.png"
     path.parent.mkdir(exist_ok=True)
     operator_sheet(run.config, run.manifest, path, num_samples=NUM_SAMPLES)
     png = path.read_bytes()
@@ -41,7 +42,7 @@ def operators(run: RunData) -> Section:
 def _moving(run: RunData, manifest: Manifest) -> Moving:
     """Return some recordings as a GIF, which is also written to the run's figures."""
     movie = movie_of_first(run.config, manifest)
-    Storage(str(run.folder / "figures")).write_atomic("recordings.gif", movie.gif)
+    Storage(str(run.folder / FIGURES)).write_atomic("recordings.gif", movie.gif)
     said = ", ".join(movie.names)
     return Moving(
         source=_data("gif", movie.gif),

@@ -6,6 +6,7 @@ from raytrain.config import to_toml
 from raytrain.reporting.progress import clock
 from raytrain.reporting.report.blocks import Block, Code, Facts, Folded, Section, Table
 from raytrain.reporting.run_data import RunData
+from raytrain.training.paths import LOG
 
 LOG_LINES = 60
 _SAID = {"manifest_hash", "versions", "python"}
@@ -51,7 +52,7 @@ def origin(run: RunData) -> Section:
     )
     blocks: list[Block] = [Facts(facts=facts), pathways]
     blocks.append(Folded(title="All settings (config.toml)", blocks=[Code(text=to_toml(run.config))]))
-    log = run.folder / "log.txt"
+    log = run.folder / LOG
     if log.exists():
         lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         blocks.append(Folded(title="The end of log.txt", blocks=[Code(text="\n".join(lines))]))

@@ -12,7 +12,7 @@ from raytrain.reporting.report.blocks import Block, Links, Missing, Section, Tab
 from raytrain.reporting.report.sections.results import PROTOCOLS
 from raytrain.reporting.report.words import joined_name
 from raytrain.reporting.seeds import COLUMNS, Rows, cell, each_gain, shown_columns
-from raytrain.training.run_folder import REPORT
+from raytrain.training.paths import REPORT
 
 
 def short(name: str) -> str:

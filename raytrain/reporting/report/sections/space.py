@@ -20,6 +20,7 @@ from raytrain.reporting.figures.palette import class_styles
 from raytrain.reporting.report.blocks import Block, Chooser, Figures, Missing, Section, Text
 from raytrain.reporting.report.words import figure_name, representation
 from raytrain.reporting.run_data import RunData
+from raytrain.training.paths import FEATURES
 
 NUM_NEIGHBOURS = 5
 NUM_SHOWN = 6
@@ -43,7 +44,7 @@ def nearest_neighbours(run: RunData) -> Section:
         files = (names, [control_name(name) for name in names])
         trained, control = (
             nearest(
-                run.folder / "features",
+                run.folder / FEATURES,
                 one,
                 queries,
                 limited,
@@ -115,7 +116,7 @@ def _missing(run: RunData) -> str:
         name
         for pathway in run.pathways
         for name in (pathway, control_name(pathway))
-        if not (run.folder / "features" / f"{name}.npy").exists()
+        if not (run.folder / FEATURES / f"{name}.npy").exists()
     ]
     if lacking:
         return f"No features of {', '.join(lacking)}. `raytrain represent {run.folder}` makes them."
@@ -201,7 +202,7 @@ def _embeddings(
 ) -> list[Drawing]:
     title = representation(names, run.probed)
     components = {
-        panel: principal_components(run.folder / "features", files, rows, mode=run.config.probe.features)
+        panel: principal_components(run.folder / FEATURES, files, rows, mode=run.config.probe.features)
         for panel, files in (("trained", names), ("control", [control_name(name) for name in names]))
     }
     panels = {

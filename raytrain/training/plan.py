@@ -1,6 +1,5 @@
-"""What every executor needs before the first step: streams, plans, standardisers, cursors."""
+"""Where a run's batches and chunks are: its streams, lanes, plans, limits and cursors, for every executor."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,27 +8,22 @@ import numpy as np
 import torch
 
 from pipelines.decode.read_events import sensor_size
-from pipelines.forms.chunk import Chunk
 from pipelines.forms.clips import LARGE
 from pipelines.forms.randomness import hash_words
 from pipelines.order.event_limits import EventLimits
 from pipelines.order.plan import BatchLimits, BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.storage.manifest import Manifest
-from pipelines.stream.requests import clip_planner, clip_requests, inputs_of, request_of
-from pipelines.stream.source import StreamSource, first_samples
+from pipelines.stream.requests import clip_planner, clip_requests
+from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import view_name, view_sample_bytes
-from pipelines.views.standardise import Standardiser
-from pipelines.views.views import Operated
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import MotionConfig
 from raytrain.config.encoders import ResnetSettings
-from raytrain.config.operators import EventsConfig
 from raytrain.errors import ConfigError
 from raytrain.pathway import Pathway
-
-STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
-"""positions that an operator's mean and deviation are estimated from; a clip has many frames"""
+from raytrain.training.factory import build_pathway
+from raytrain.training.paths import FEATURES, checkpoints_of, kept_chunks
 
 BYTES_AN_EVENT = 13  # two of x, two of y, eight of t, one of p
 UNKNOWN_EVENTS = 20_000  # of a recording whose events nobody has counted
@@ -83,7 +77,12 @@ class RunSetup:
 
     def checkpoints(self, name: str) -> Path:
         """The folder of a pathway's checkpoints."""
-        return self.folder / "checkpoints" / name
+        return checkpoints_of(self.folder, name)
+
+    @property
+    def features(self) -> Path:
+        """The folder of the features files."""
+        return self.folder / FEATURES
 
     def streams(self) -> dict[str, list[str]]:
         """Return the pathways of each stream."""
@@ -147,7 +146,7 @@ class RunSetup:
             return ""
         plan = self.chunk_plan(stream)
         content = (self.manifest.hash, self.config.seed, plan, data.canvas_px, data.fit, data.max_pixels)
-        return str(self.folder / "cache" / f"{stream}-{hash_words(repr(content)):016x}")
+        return str(kept_chunks(self.folder, stream, hash_words(repr(content))))
 
     def plan(self, name: str, rank: int = 0) -> BatchPlan:
         """Return the batches of one rank of a pathway."""
@@ -193,23 +192,6 @@ class RunSetup:
         return round(sum(self.num_samples - plan.num_used(epoch) for epoch in range(epochs)) / epochs)
 
 
-def build_pathway(
-    config: RunConfig, name: str, num_classes: int, standardiser: Any, device: torch.device
-) -> Pathway:
-    """Build a pathway with its initial weights, a pure function of (seed, name)."""
-    return Pathway(
-        name,
-        config.pathways[name],
-        seed=config.seed,
-        canvas_px=config.data.canvas_px,
-        sensor=(config.data.events.sensor_width, config.data.events.sensor_height),
-        num_classes=num_classes,
-        device=device,
-        training=config.training,
-        standardiser=Standardiser.from_json(standardiser),
-    )
-
-
 def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
     """Return where batches end by training.batch_events; None: nothing but their samples bounds them.
 
@@ -249,43 +231,9 @@ def _has_batch_norm(pathway: PathwayConfig) -> bool:
     return isinstance(encoder, ResnetSettings) or bool(getattr(encoder, "batch_norm", False))
 
 
-def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
-    """Estimate each operator's mean and deviation a channel from the first positions, centrally cropped."""
-    count = STANDARDISER_SAMPLES[config.modality]
-    planner = clip_planner(config, config.pathways, train=False)
-    chunk = first_samples(manifest, config.data, seed=config.seed, count=count, clips=planner)
-    estimated: dict[str, Any] = {}
-    by_view: dict[str, Any] = {}
-    for name, pathway in config.pathways.items():
-        if isinstance(pathway.operator, EventsConfig):  # a stem's maps change as it is trained
-            estimated[name] = {"mean": [], "deviation": []}
-            continue
-        view = f"{view_name(pathway)} {request_of(pathway)}"
-        if view not in by_view:
-            maps = _operated(pathway, chunk, config.data.canvas_px)
-            by_view[view] = Standardiser.estimate(maps).to_json()
-        estimated[name] = by_view[view]
-    return estimated
-
-
-def _operated(pathway: PathwayConfig, chunk: Chunk, canvas_px: int) -> Iterator[torch.Tensor]:
-    """Yield the operator's maps f32[n, C, h, w] in pieces."""
-    operated = Operated(pathway.augmentation, pathway.operator, canvas_px=canvas_px)
-    for part in inputs_of(chunk, pathway, size=4 if pathway.modality == "clip" else 64):
-        yield operated(part, None).flatten(0, -4)
-
-
 def _event_bytes(manifest: Manifest) -> int:
     """Return the mean bytes of a recording of the pretrain split: a pure function of the manifest."""
     counts = manifest.num_events
     known = np.zeros(0) if counts is None else counts[counts > 0]
     mean = float(known.mean()) if len(known) else UNKNOWN_EVENTS
     return max(1, int(BYTES_AN_EVENT * mean))
-
-
-def choose_device(config: RunConfig) -> torch.device:
-    """Return the device that a worker trains on."""
-    wanted = config.training.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)

@@ -1,0 +1,71 @@
+"""What a run is made with: pathways with their initial weights, standardisers, the device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from pipelines.forms.chunk import Chunk
+from pipelines.storage.manifest import Manifest
+from pipelines.stream.requests import clip_planner, inputs_of, request_of
+from pipelines.stream.source import first_samples
+from pipelines.stream.stage import view_name
+from pipelines.views.standardise import Standardiser
+from pipelines.views.views import Operated
+from raytrain.config import PathwayConfig, RunConfig
+from raytrain.config.operators import EventsConfig
+from raytrain.pathway import Pathway
+
+STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
+"""positions that an operator's mean and deviation are estimated from; a clip has many frames"""
+
+
+def build_pathway(
+    config: RunConfig, name: str, num_classes: int, standardiser: Any, device: torch.device
+) -> Pathway:
+    """Build a pathway with its initial weights, a pure function of (seed, name)."""
+    return Pathway(
+        name,
+        config.pathways[name],
+        seed=config.seed,
+        canvas_px=config.data.canvas_px,
+        sensor=(config.data.events.sensor_width, config.data.events.sensor_height),
+        num_classes=num_classes,
+        device=device,
+        training=config.training,
+        standardiser=Standardiser.from_json(standardiser),
+    )
+
+
+def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
+    """Estimate each operator's mean and deviation a channel from the first positions, centrally cropped."""
+    count = STANDARDISER_SAMPLES[config.modality]
+    planner = clip_planner(config, config.pathways, train=False)
+    chunk = first_samples(manifest, config.data, seed=config.seed, count=count, clips=planner)
+    estimated: dict[str, Any] = {}
+    by_view: dict[str, Any] = {}
+    for name, pathway in config.pathways.items():
+        if isinstance(pathway.operator, EventsConfig):  # a stem's maps change as it is trained
+            estimated[name] = {"mean": [], "deviation": []}
+            continue
+        view = f"{view_name(pathway)} {request_of(pathway)}"
+        if view not in by_view:
+            maps = _operated(pathway, chunk, config.data.canvas_px)
+            by_view[view] = Standardiser.estimate(maps).to_json()
+        estimated[name] = by_view[view]
+    return estimated
+
+
+def _operated(pathway: PathwayConfig, chunk: Chunk, canvas_px: int) -> Iterator[torch.Tensor]:
+    """Yield the operator's maps f32[n, C, h, w] in pieces."""
+    operated = Operated(pathway.augmentation, pathway.operator, canvas_px=canvas_px)
+    for part in inputs_of(chunk, pathway, size=4 if pathway.modality == "clip" else 64):
+        yield operated(part, None).flatten(0, -4)
+
+
+def choose_device(config: RunConfig) -> torch.device:
+    """Return the device that a worker trains on."""
+    wanted = config.training.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
