@@ -4,6 +4,7 @@ A folder `step-00000120` either holds a whole checkpoint or does not exist; a da
 loading.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -59,7 +60,7 @@ def save_checkpoint(
             **meta,
             "step": step,
             "cursor": [cursor.epoch, cursor.step],
-            "sha256": _sha256(aside / TENSORS),
+            "sha256": _file_sha256(aside / TENSORS),
         }
         (aside / META).write_text(json.dumps(full, indent=1))
         for path in (aside / TENSORS, aside / META, aside):
@@ -128,6 +129,17 @@ def _remove(folder: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
+    """Return a file's digest, read once a process for as long as the file stays what it was."""
+    found = path.stat()
+    return _known_sha256(path.absolute(), found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_sha256(path: Path, *stamp: int) -> str:
+    return _file_sha256(path)
+
+
+def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

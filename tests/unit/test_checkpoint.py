@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,49 @@ def test_a_step_is_written_again_after_going_back(tmp_path: Path) -> None:
     (tmp_path / "step-00000002" / "state.safetensors").write_bytes(b"damaged")
     save(tmp_path, 2)
     assert load_latest(tmp_path) is not None
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose bytes were hashed, in order."""
+    found: list[Path] = []
+    original = checkpoint_module._file_sha256
+
+    def counted(path: Path) -> str:
+        found.append(path)
+        return original(path)
+
+    monkeypatch.setattr(checkpoint_module, "_file_sha256", counted)
+    return found
+
+
+def test_a_checkpoint_is_verified_once_a_process(
+    tmp_path: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = save(tmp_path, 7)
+    assert len(read) == 1  # what was written; the first reader still looks at what lies on the disk
+    monkeypatch.chdir(tmp_path)
+    for root in (tmp_path, Path()):
+        assert latest_step(root) == (Cursor(1, 7), 7)
+        assert load_latest(root) is not None
+        assert load_checkpoint(root / newest.name) is not None
+    assert read[1:] == [newest / "state.safetensors"]
+
+
+@pytest.mark.parametrize("change", ["time", "size", "another file"])
+def test_a_changed_checkpoint_is_verified_again(tmp_path: Path, read: list[Path], change: str) -> None:
+    state = save(tmp_path, 7) / "state.safetensors"
+    assert latest_step(tmp_path) is not None
+    known, data = state.stat(), state.read_bytes()
+    damaged = data[:-1] if change == "size" else data[:-1] + bytes([data[-1] ^ 1])
+    if change == "another file":
+        aside = tmp_path / "aside"
+        aside.write_bytes(damaged)
+        aside.rename(state)
+    else:
+        state.write_bytes(damaged)
+    later = 1 if change == "time" else 0
+    os.utime(state, ns=(known.st_atime_ns, known.st_mtime_ns + later))
+    assert latest_step(tmp_path) is None
+    assert load_checkpoint(state.parent) is None
+    assert len(read) == 3
