@@ -4,7 +4,7 @@ Through Ray this is Ray Data batch inference, a stage of actors that hold the en
 without Ray.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,18 +150,40 @@ def _cells(maps: torch.Tensor) -> NDArray[np.float16]:
     return values
 
 
-def calibrate(request: RepresentRequest, source: StreamSource, name: str) -> dict[str, torch.Tensor]:
-    """Return a control's batch-norm statistics: the cumulative average of a pass over the pretrain split."""
-    prepare_cpu(threads=request.config.training.threads_per_worker)
-    pathway = request.build(name, torch.device(request.device))
-    if not pathway.has_statistics:
-        return {}
-    pathway.reset_statistics()
-    for chunk in decoded(source):
-        settings = request.config.pathways[name]
-        for piece in inputs_of(chunk, settings, size=request.config.training.batch_size):
-            pathway.accumulate_statistics(piece)
-    return pathway.statistics()
+class Calibrator:
+    """Gathers what a trained encoder has from its training and its control lacks: batch-norm statistics.
+
+    They are the cumulative average over the batches of one pass over the pretrain split, in its order; all
+    controls are shown each chunk, so that it is decoded once.
+    """
+
+    def __init__(self, request: RepresentRequest, names: Sequence[str]) -> None:
+        prepare_cpu(threads=request.config.training.threads_per_worker)
+        device = torch.device(request.device)
+        self._config = request.config
+        self._controls = {name: request.build(name, device) for name in names}
+        for control in self._controls.values():
+            control.reset_statistics()
+
+    @property
+    def needs_chunks(self) -> bool:
+        """Whether any of the controls has statistics."""
+        return any(control.has_statistics for control in self._controls.values())
+
+    def add(self, chunk: Chunk) -> None:
+        """Show a chunk to all controls, in pieces of the training's batch size."""
+        for name, control in self._controls.items():
+            if control.has_statistics:
+                settings = self._config.pathways[name]
+                for piece in inputs_of(chunk, settings, size=self._config.training.batch_size):
+                    control.accumulate_statistics(piece)
+
+    def statistics(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return each control's statistics by pathway; {} for one without batch norm."""
+        return {
+            name: control.statistics() if control.has_statistics else {}
+            for name, control in self._controls.items()
+        }
 
 
 def calibrated_names(request: RepresentRequest) -> list[str]:
@@ -250,8 +272,10 @@ def represent_inline(
     request: RepresentRequest, source: StreamSource, pretrain: StreamSource, sink: FeatureSink
 ) -> None:
     """Represent in this process."""
-    statistics = {name: calibrate(request, pretrain, name) for name in calibrated_names(request)}
-    representer = Representer(request, statistics)
+    calibrator = Calibrator(request, calibrated_names(request))
+    for chunk in decoded(pretrain) if calibrator.needs_chunks else ():
+        calibrator.add(chunk)
+    representer = Representer(request, calibrator.statistics())
     start = 0
     for chunk in decoded(source):
         sink.write(start, representer.features(chunk), reasons_of(chunk))

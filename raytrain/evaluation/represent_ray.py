@@ -1,23 +1,31 @@
 """Represent through Ray: Ray Data batch inference with a stage of actors that hold the encoders."""
 
+from collections import deque
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
+import ray.exceptions
+import torch
 
-from pipelines.forms.chunk import to_table
+from pipelines.forms.chunk import from_table, to_table
 from pipelines.stream import blocks
 from pipelines.stream.source import StreamSource
 from raytrain.evaluation.represent import (
+    Calibrator,
     FeatureSink,
     Representer,
     RepresentRequest,
-    calibrate,
     calibrated_names,
     features_of,
 )
+
+CALIBRATIONS = 3
+"""passes over the pretrain split until the loss of a calibrating process ends the run"""
+AHEAD = 2
+"""chunks that wait at a calibrator"""
 
 
 def represent_through_ray(
@@ -29,18 +37,10 @@ def represent_through_ray(
     num_actors: int,
     num_gpus: float,
 ) -> None:
-    """Represent in `num_actors` actors; controls are calibrated in one task a pathway before."""
-    calibrate_task = ray.remote(calibrate).options(num_cpus=1, num_gpus=num_gpus)
-    shared = ray.put(pretrain)
-    names = calibrated_names(request)
-    found = ray.get([calibrate_task.remote(request, shared, name) for name in names])
-    statistics = dict(zip(names, found, strict=True))
-    evaluated = ray.put(source)
-    dataset = blocks.ordered_dataset(
-        [partial(_make, evaluated, number) for number in range(source.plan.chunks_per_epoch)]
-    )
+    """Represent in `num_actors` actors; before that all controls are calibrated in one pass."""
+    statistics = calibrate_through_ray(request, pretrain, num_actors=num_actors, num_gpus=num_gpus)
     dataset = blocks.add_stage(
-        dataset,
+        _decoded(source),
         Representer,
         (request, statistics),
         compute=ray.data.ActorPoolStrategy(size=num_actors),
@@ -51,7 +51,66 @@ def represent_through_ray(
         sink.write(*features_of(ray.get(reference)))
 
 
+def calibrate_through_ray(
+    request: RepresentRequest, pretrain: StreamSource, *, num_actors: int, num_gpus: float
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Return every control's statistics from one pass, decoded by Ray Data and shown in order to all.
+
+    The controls are dealt out to at most `num_actors` calibrators; when one is lost the pass is made again.
+    """
+    names = calibrated_names(request)
+    count = min(num_actors, len(names))
+    make = ray.remote(_TableCalibrator).options(num_cpus=1, num_gpus=num_gpus)
+    for attempt in range(1, CALIBRATIONS + 1):
+        calibrators = [make.remote(request, names[place::count]) for place in range(count)]
+        try:
+            return _one_pass(calibrators, pretrain, num_cpus=max(1, num_actors + 1 - count))
+        except ray.exceptions.RayActorError:
+            if attempt == CALIBRATIONS:
+                raise
+        finally:
+            for calibrator in calibrators:  # not whenever they are collected: the next ones need their room
+                ray.kill(calibrator)
+    raise AssertionError("the last pass returns or raises")
+
+
+def _one_pass(
+    calibrators: list[Any], pretrain: StreamSource, *, num_cpus: int
+) -> dict[str, dict[str, torch.Tensor]]:
+    needed = any(ray.get([one.is_needed.remote() for one in calibrators]))
+    waiting: deque[list[Any]] = deque()
+    for reference in blocks.block_references(_decoded(pretrain), num_cpus=num_cpus) if needed else ():
+        # An actor does what one caller asks of it in that order.
+        waiting.append([one.add_table.remote(reference) for one in calibrators])
+        if len(waiting) > AHEAD:
+            ray.get(waiting.popleft())
+    for done in waiting:
+        ray.get(done)
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for statistics in ray.get([one.statistics.remote() for one in calibrators]):
+        found |= statistics
+    return found
+
+
+class _TableCalibrator(Calibrator):
+    """A calibrator in an actor of its own, which is shown blocks."""
+
+    def is_needed(self) -> bool:
+        return self.needs_chunks
+
+    def add_table(self, table: pa.Table) -> None:
+        self.add(from_table(table))
+
+
+def _decoded(source: StreamSource) -> ray.data.Dataset:
+    """Return the chunks of a source's one epoch, each decoded in a read task."""
+    reference = ray.put(source)
+    return blocks.ordered_dataset(
+        [partial(_make, reference, number) for number in range(source.plan.chunks_per_epoch)]
+    )
+
+
 def _make(source: Any, number: int) -> list[pa.Table]:
-    """Decode one piece in a read task; `source` is an object reference."""
+    """Decode one piece; `source` is an object reference."""
     resolved: StreamSource = ray.get(source)
     return [to_table(resolved.chunk(number))]
