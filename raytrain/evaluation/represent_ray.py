@@ -60,7 +60,7 @@ def calibrate_through_ray(
     """
     names = calibrated_names(request)
     count = min(num_actors, len(names))
-    make = ray.remote(_TableCalibrator).options(num_cpus=1, num_gpus=num_gpus)
+    make: Any = ray.remote(_TableCalibrator).options(num_cpus=1, num_gpus=num_gpus)
     for attempt in range(1, CALIBRATIONS + 1):
         calibrators = [make.remote(request, names[place::count]) for place in range(count)]
         try:

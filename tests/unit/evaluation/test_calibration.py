@@ -1,4 +1,4 @@
-"""All controls' batch-norm statistics come from one pass over the pretrain split, equal to those of one each."""
+"""Statistics of batch norm: one pass over the pretrain split gives all controls what one each would."""
 
 import dataclasses
 from functools import partial
