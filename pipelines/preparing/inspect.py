@@ -1,11 +1,15 @@
 """`raytrain inspect`: what a data set holds, what is broken in it, and what leaks between its splits."""
 
 import dataclasses
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipelines.forms.quarantine import QuarantineEntry
 from pipelines.preparing.examine import Examined, examine_rows
@@ -14,6 +18,7 @@ from pipelines.storage.manifest import SPLITS, Manifest
 from raytrain.config.data import DataConfig
 
 Size = tuple[int, int]
+Int64s = NDArray[np.int64]
 
 
 def _side(split: str) -> str:
@@ -119,8 +124,8 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     storage = open_storage(manifest.root, config)
     bad: list[QuarantineEntry] = []
     sizes: Counter[Size] = Counter()
-    by_checksum: dict[str, list[int]] = {}
-    lengths: list[tuple[int, float]] = []
+    checksums = _Checksums()
+    frames, seconds = array("q"), array("d")
     num_bytes = 0
     for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
         if sample.reason:
@@ -128,14 +133,15 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         else:
             sizes[sample.width, sample.height] += 1
             if sample.checksum:
-                by_checksum.setdefault(sample.checksum, []).append(sample.row)
+                checksums.add(sample.row, sample.checksum)
             if manifest.modality == "clip":
-                lengths.append((sample.num_frames, sample.duration_s))
+                frames.append(sample.num_frames)
+                seconds.append(sample.duration_s)
             num_bytes += len(sample.payload)
         if progress:
             progress(sample.row + 1, len(manifest))
     splits = _count_splits(manifest)
-    duplicates = _duplicates(manifest, by_checksum)
+    duplicates = _duplicates(manifest, checksums.equal_rows())
     smallest, median, largest = _summary(sizes)
     return InspectReport(
         root=_places(config) or manifest.root,
@@ -148,7 +154,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         smallest=smallest,
         median=median,
         largest=largest,
-        durations=_three_lengths(lengths),
+        durations=_three_lengths(np.asarray(frames), np.asarray(seconds)),
         sizes=tuple(sizes.most_common(10)),
         bad=tuple(bad),
         duplicates=duplicates,
@@ -169,10 +175,10 @@ def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
 
 
 def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:
-    names = manifest.table["split"].to_numpy()
+    names = manifest.table["split"]
     counts = {}
     for split in SPLITS:
-        rows = np.flatnonzero(names == split)
+        rows = np.flatnonzero(pc.equal(names, split).to_numpy())
         if len(rows) == 0:
             continue
         labels = manifest.labels[rows]
@@ -189,13 +195,33 @@ def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:
     return counts
 
 
-def _duplicates(manifest: Manifest, by_checksum: dict[str, list[int]]) -> tuple[Duplicate, ...]:
-    names = manifest.table["split"].to_pylist()
-    return tuple(
-        Duplicate(tuple(manifest.keys[row] for row in rows), tuple(sorted({names[row] for row in rows})))
-        for rows in by_checksum.values()
-        if len(rows) > 1
-    )
+class _Checksums:
+    """The checksums of many samples in 24 bytes each."""
+
+    def __init__(self) -> None:
+        self._rows, self._digests = array("q"), bytearray()
+
+    def add(self, row: int, checksum: str) -> None:
+        self._rows.append(row)
+        self._digests += bytes.fromhex(checksum)
+
+    def equal_rows(self) -> list[Int64s]:
+        """Return the rows of each set of samples with equal checksums, both in the order of their first."""
+        kind = pa.binary(len(self._digests) // max(1, len(self._rows)))
+        digests = pa.Array.from_buffers(kind, len(self._rows), [None, pa.py_buffer(self._digests)])
+        numbers = digests.dictionary_encode().indices.to_numpy()
+        repeated = np.flatnonzero(np.bincount(numbers)[numbers] > 1)
+        repeated = repeated[np.argsort(numbers[repeated], kind="stable")]
+        starts = np.flatnonzero(np.diff(numbers[repeated], prepend=-1))
+        return np.split(np.asarray(self._rows)[repeated], starts[1:]) if len(starts) else []
+
+
+def _duplicates(manifest: Manifest, sets: list[Int64s]) -> tuple[Duplicate, ...]:
+    known = manifest.table.select(["key", "split"]).take(np.concatenate([np.zeros(0, np.int64), *sets]))
+    keys, names = known["key"].to_pylist(), known["split"].to_pylist()
+    stops = np.cumsum([len(rows) for rows in sets], dtype=np.int64).tolist()
+    places = [slice(stop - len(rows), stop) for stop, rows in zip(stops, sets, strict=True)]
+    return tuple(Duplicate(tuple(keys[place]), tuple(sorted(set(names[place])))) for place in places)
 
 
 def _summary(sizes: Counter[Size]) -> tuple[Size, Size, Size]:
@@ -206,9 +232,10 @@ def _summary(sizes: Counter[Size]) -> tuple[Size, Size, Size]:
     return by_area[0], (int(np.median(widths)), int(np.median(heights))), by_area[-1]
 
 
-def _three_lengths(lengths: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    ordered = sorted(lengths)
-    return (ordered[0], ordered[len(ordered) // 2], ordered[-1]) if ordered else ()
+def _three_lengths(frames: Int64s, seconds: NDArray[np.float64]) -> tuple[tuple[int, float], ...]:
+    order = np.lexsort((seconds, frames))
+    places = order[[0, len(order) // 2, -1]] if len(order) else order
+    return tuple(zip(frames[places].tolist(), seconds[places].tolist(), strict=True))
 
 
 def _warnings(
@@ -248,11 +275,11 @@ def _empty_splits(manifest: Manifest, splits: dict[str, SplitCount]) -> Iterator
 
 
 def _group_leaks(manifest: Manifest) -> Iterator[str]:
-    seen: dict[str, set[str]] = {}
-    for group, split in zip(
-        manifest.table["group"].to_pylist(), manifest.table["split"].to_pylist(), strict=True
-    ):
-        seen.setdefault(group, set()).add(_side(split))
-    divided = sorted(group for group, names in seen.items() if len(names) > 1)
-    if divided:
-        yield f"{len(divided)} groups lie in more than one split, e.g. {divided[0]}: a leak"
+    group, split = manifest.table["group"], manifest.table["split"]
+    sides = [_side(name) for name in SPLITS]
+    side = pa.array(sides).take(pc.index_in(split, pa.array(SPLITS)))
+    pairs = pa.table({"group": group, "side": side}).group_by(["group", "side"]).aggregate([])
+    counts = pc.value_counts(pairs["group"])
+    divided = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    if len(divided):
+        yield f"{len(divided)} groups lie in more than one split, e.g. {pc.min(divided)}: a leak"

@@ -114,12 +114,14 @@ def _prepare(
     task = _Task(source, config, target, shards, int(shard_mib * 2**20))
     parts = task.load_parts(request)
     resumed = sum(len(part) for part in parts)
+    bad = [entry for part in parts for entry in task.bad_of(part)]
     for part in task.remaining(_rows_done(parts)):
         parts.append(task.store(part, len(parts)))
-        task.check_budget(parts)
+        bad += task.bad_of(parts[-1])
+        task.check_budget(bad)
         if progress:
             progress(_rows_done(parts), len(source))
-    return task.finish(parts, request, resumed)
+    return task.finish(parts, bad, request, resumed)
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class _Task:
             offsets = write_shard(
                 self.target,
                 path,
-                keys=[self.source.keys[row] for row in rows],
+                keys=self.source.table["key"].take(pa.array(rows)).to_pylist(),
                 labels=self.source.labels[rows],
                 payloads=[entry.payload for entry in good],
             )
@@ -205,9 +207,8 @@ class _Task:
         self.target.write_atomic(_part_path(number), bytes(sink.getvalue()))
         return table
 
-    def check_budget(self, parts: list[pa.Table]) -> None:
+    def check_budget(self, bad: list[QuarantineEntry]) -> None:
         """Stop when more samples are bad than the budget allows, after writing down which."""
-        bad = self._bad(parts)
         limit = allowed(self.config.quarantine_budget, len(self.source))
         if len(bad) <= limit:
             return
@@ -219,9 +220,10 @@ class _Task:
             "again"
         )
 
-    def finish(self, parts: list[pa.Table], request: str, resumed: int) -> PrepareReport:
+    def finish(
+        self, parts: list[pa.Table], bad: list[QuarantineEntry], request: str, resumed: int
+    ) -> PrepareReport:
         """Write the list of bad samples and then the manifest; drop the parts."""
-        bad = self._bad(parts)
         done = pa.concat_tables(parts)
         good = done.filter(pc.equal(done["reason"], ""))
         if not len(good):
@@ -252,13 +254,13 @@ class _Task:
         self.target.remove_folder(PREPARE_FOLDER)
         return _report(self.target.root, manifest, bad, resumed=resumed)
 
-    def _bad(self, parts: list[pa.Table]) -> list[QuarantineEntry]:
-        uris = self.source.table["uri"]
+    def bad_of(self, part: pa.Table) -> list[QuarantineEntry]:
+        """Return the bad samples of a part."""
+        bad = part.filter(pc.not_equal(part["reason"], ""))
+        known = self.source.table.select(["key", "uri"]).take(bad["row"])
+        columns = (known["key"], known["uri"], bad["reason"])
         return [
-            QuarantineEntry(self.source.keys[row], uris[row].as_py(), reason)
-            for part in parts
-            for row, reason in zip(part["row"].to_pylist(), part["reason"].to_pylist(), strict=True)
-            if reason
+            QuarantineEntry(*entry) for entry in zip(*(column.to_pylist() for column in columns), strict=True)
         ]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.preparing import inspect as inspect_module
 from pipelines.preparing.inspect import inspect
 from pipelines.storage.manifest import Manifest, table_from_columns
 from pipelines.storage.places import opened
@@ -67,6 +68,46 @@ def test_equal_files_in_two_splits_are_a_leak(folder: Path) -> None:
     }
     leak = "1 sets of equal files lie in more than one split, e.g. test/q/copy.png = train/q/3.png: a leak"
     assert report.warnings == (leak,)
+
+
+def test_sets_of_equal_checksums_are_those_of_a_walk_over_all_pairs() -> None:
+    random = np.random.default_rng(0)
+    digests = [random.bytes(16).hex() for _ in range(40)] + ["00" * 16, "00" * 15 + "01"]
+    rows = np.flatnonzero(random.random(200) < 0.8).tolist()  # the others are bad, and have none
+    drawn = random.integers(0, len(digests), len(rows)).tolist()
+    checksums, expected = inspect_module._Checksums(), dict[str, list[int]]()
+    for row, number in zip(rows, drawn, strict=True):
+        checksums.add(row, digests[number])
+        expected.setdefault(digests[number], []).append(row)
+    found = [rows.tolist() for rows in checksums.equal_rows()]
+    assert found == [rows for rows in expected.values() if len(rows) > 1]
+    assert len(found) > 30
+    assert inspect_module._Checksums().equal_rows() == []
+
+
+def test_three_lengths_are_by_frames_then_seconds() -> None:
+    frames, seconds = np.array([9, 3, 9, 3, 5]), np.array([1.0, 2.0, 0.5, 1.5, 7.0])
+    assert inspect_module._three_lengths(frames, seconds) == ((3, 1.5), (5, 7.0), (9, 1.0))
+    assert inspect_module._three_lengths(frames[:0], seconds[:0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("splits", "divided"),
+    [
+        (("train", "probe_train", "pretrain", "test"), []),
+        (("train", "test", "test", "select"), ["a", "b"]),
+        (("select", "test", "train", "pretrain"), ["a"]),
+    ],
+)
+def test_groups_may_lie_in_several_splits_of_the_same_side(
+    folder: Path, splits: tuple[str, ...], divided: list[str]
+) -> None:
+    keys = ["train/p/0.png", "train/p/2.png", "train/q/1.png", "test/p/a.png"]
+    groups = ["a", "a", "b", "b"] if divided else ["a", "a", "a", "b"]
+    table = table_from_columns(key=keys, uri=keys, label=[0, 0, 1, 0], split=list(splits), group=groups)
+    manifest = Manifest(table=table, root=str(folder), classes=("p", "q"))
+    expected = f"{len(divided)} groups lie in more than one split, e.g. a: a leak"
+    assert list(inspect_module._group_leaks(manifest)) == ([expected] if divided else [])
 
 
 def test_a_divided_group_is_a_leak(folder: Path) -> None:

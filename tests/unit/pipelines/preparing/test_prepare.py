@@ -152,6 +152,22 @@ def test_too_many_bad_files_stop_and_a_higher_budget_goes_on(images: Path, tmp_p
     assert (report.num_samples, report.num_resumed, len(report.quarantined)) == (38, 40, 2)
 
 
+def test_each_part_is_walked_once(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[list[int]] = []
+    original = prepare_module._Task.bad_of
+
+    def counted(task: Any, part: Any) -> Any:
+        walked.append(part["row"].to_pylist())
+        return original(task, part)
+
+    monkeypatch.setattr(prepare_module._Task, "bad_of", counted)
+    monkeypatch.setattr(prepare_module, "_PART_SAMPLES", 8)
+    (images / "p/04.png").write_bytes(b"")
+    report = prepare(config(images, quarantine_budget=0.1), str(tmp_path / "out"))
+    assert [entry.key for entry in report.quarantined] == ["p/04.png"]
+    assert walked == [list(range(start, start + 8)) for start in range(0, 40, 8)]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupted_prepare_goes_on_where_it_stopped(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
