@@ -1,4 +1,4 @@
-"""From a row of the manifest to the frames of a clip that a run's pathways ask for."""
+"""From a row to the frames of a clip that a run's pathways ask for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from pipelines.decode.child import shared_decoder
 from pipelines.decode.frames import decode_frames
 from pipelines.forms.clip_columns import clip_columns
 from pipelines.forms.clips import ClipMeta, ClipPlanner, DecodedClip, FramePlan
+from pipelines.forms.randomness import hash_words
 from pipelines.generated import is_generated, make_sample
 from pipelines.storage.frames import is_frames, list_frames
-from pipelines.storage.manifest import Manifest
 from pipelines.storage.payload import read_payload
 from pipelines.storage.places import Storage, count_opened
+from pipelines.storage.rows import Row
 from raytrain.config.data import DataConfig
 
 PlanOf = Callable[[ClipMeta], FramePlan]
 
 
 def read_clip(
-    manifest: Manifest,
-    index: int,
+    row: Row,
     storage: Storage,
     config: DataConfig,
     *,
@@ -39,8 +39,8 @@ def read_clip(
         BadSample: missing, changed, broken, or not decoded within the time limit.
         StorageError: storage failed for longer than the retries.
     """
-    plan_of = partial(planner.plan, key_hash=int(manifest.key_hashes[index]), epoch=epoch)
-    clip, _ = decode_row(manifest, index, storage, config, FirstOf(plan_of))
+    plan_of = partial(planner.plan, key_hash=hash_words(row.key), epoch=epoch)
+    clip, _ = decode_row(row, storage, config, FirstOf(plan_of))
     plan, wanted = plan_of(clip.meta)
     notes = [f"decoder:{clip.decoder}"]
     if any(want.short for want in wanted.values()):
@@ -48,28 +48,25 @@ def read_clip(
     return clip_columns(clip, plan, wanted), tuple(notes)
 
 
-def decode_row(
-    manifest: Manifest, index: int, storage: Storage, config: DataConfig, plan: PlanOf
-) -> tuple[DecodedClip, bytes]:
+def decode_row(row: Row, storage: Storage, config: DataConfig, plan: PlanOf) -> tuple[DecodedClip, bytes]:
     """Return a row's planned frames, and the file's bytes (none where it is a folder of frames).
 
     Raises:
         BadSample: missing, changed, broken, or not decoded within the time limit.
         StorageError: storage failed for longer than the retries.
     """
-    uri = manifest.table["uri"][index].as_py()
     places: dict[str, Any] = {"canvas_px": config.canvas_px, "fit": config.fit}
     places["max_pixels"] = config.max_pixels
-    if is_frames(manifest.payload_of(index)):
+    if is_frames(row.payload):
         count_opened()
-        names = list_frames(storage, uri)
+        names = list_frames(storage, row.uri)
         rate_hz = config.video.frame_rate_hz
         return decode_frames(storage.read_bytes, names, plan, rate_hz=rate_hz, **places), b""
-    if is_generated(uri):
+    if is_generated(row.uri):
         count_opened()
-        payload = make_sample(uri)
+        payload = make_sample(row.uri)
     else:
-        payload = read_payload(manifest, index, storage)
+        payload = read_payload(row, storage)
     return shared_decoder(config.video).decode(payload, plan, **places), payload
 
 

@@ -1,4 +1,4 @@
-"""From a row of the manifest to a recording of events, checked against the sensor."""
+"""From a row to a recording of events, checked against the sensor."""
 
 import threading
 from collections import OrderedDict
@@ -14,6 +14,7 @@ from pipelines.storage.event_shards import unpack_recording
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.payload import read_payload
 from pipelines.storage.places import Storage, count_opened
+from pipelines.storage.rows import Row
 from raytrain.config.data import DataConfig
 
 _KEPT_BYTES = 128 * 2**20
@@ -50,44 +51,43 @@ class _Kept:
 _kept = _Kept()
 
 
-def read_events(manifest: Manifest, index: int, storage: Storage, config: DataConfig) -> Recording:
+def read_events(row: Row, storage: Storage, config: DataConfig) -> Recording:
     """Return a row's recording, or the window of one that is the sample.
 
     Raises:
         BadSample: missing, changed, broken, a pixel outside the sensor, or time that runs back.
         StorageError: storage failed for longer than the retries.
     """
-    return decode_row(manifest, index, storage, config)[0]
+    return decode_row(row, storage, config)[0]
 
 
-def decode_row(
-    manifest: Manifest, index: int, storage: Storage, config: DataConfig
-) -> tuple[Recording, bytes]:
+def decode_row(row: Row, storage: Storage, config: DataConfig) -> tuple[Recording, bytes]:
     """Return a row's recording and the bytes it was stored as (none where it is generated).
 
     Raises:
         BadSample: as `read_events`.
         StorageError: storage failed for longer than the retries.
     """
-    uri = manifest.table["uri"][index].as_py()
-    if is_generated(uri):
+    if is_generated(row.uri):
         count_opened()
-        return make_sample(uri), b""
-    width, height = sensor_size(manifest, config)
-    layout = parse_payload(manifest.payload_of(index))
+        return make_sample(row.uri), b""
+    width, height = known_sensor(row.sensor, config)
+    layout = parse_payload(row.payload)
     size: dict[str, int] = {"width": width, "height": height}
     if layout.packed:
-        data = read_payload(manifest, index, storage)
+        data = read_payload(row, storage)
         return unpack_recording(data, layout, **size), data
-    name = _file_name(uri, manifest.table["key"][index].as_py())
+    name = _file_name(row.uri, row.key)
     if layout.start_us is None or layout.end_us is None:
-        data = read_payload(manifest, index, storage)
+        data = read_payload(row, storage)
         return decode_events(data, name=name, **size, tick_us=layout.tick_us), data
-    stored = (manifest.table[column][index].as_py() for column in ("offset", "bytes", "checksum"))
-    place = (storage.root, uri, *stored, width, height, layout.tick_us)
+    place = (
+        *(storage.root, row.uri, row.offset, row.size, row.checksum),
+        *(width, height, layout.tick_us),
+    )
     kept = _kept.take(place)
     if kept is None:
-        data = read_payload(manifest, index, storage)
+        data = read_payload(row, storage)
         kept = decode_events(data, name=name, **size, tick_us=layout.tick_us), data
         _kept.put(place, kept)
     else:
@@ -111,5 +111,9 @@ def _file_name(uri: str, key: str) -> str:
 
 def sensor_size(manifest: Manifest, config: DataConfig) -> tuple[int, int]:
     """Return width and height of the sensor in px: data.events where set, else the manifest's; 0: unknown."""
-    events = config.events
-    return events.sensor_width or manifest.sensor_width, events.sensor_height or manifest.sensor_height
+    return known_sensor((manifest.sensor_width, manifest.sensor_height), config)
+
+
+def known_sensor(own: tuple[int, int], config: DataConfig) -> tuple[int, int]:
+    """Return width and height of a sensor in px: data.events where set, else its own."""
+    return config.events.sensor_width or own[0], config.events.sensor_height or own[1]

@@ -4,7 +4,8 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -20,8 +21,10 @@ from pipelines.generated import is_generated, make_sample
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.payload import checksum, read_payload
 from pipelines.storage.places import Storage, count_opened
+from pipelines.storage.rows import Row
 from raytrain.config.data import DataConfig
 
+_BLOCK_ROWS = 1024
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -30,7 +33,7 @@ T = TypeVar("T")
 class Examined:
     """What one sample turned out to be."""
 
-    row: int
+    row: int = -1
     payload: bytes = b""
     checksum: str = ""
     width: int = 0
@@ -55,38 +58,39 @@ def examine_rows(
         StorageError: storage failed for longer than the retries.
     """
 
-    def examine(row: int) -> Examined:
-        return _examine(manifest, row, storage, config)
+    def examine(numbered: tuple[int, Row]) -> Examined:
+        number, row = numbered
+        try:
+            found = _EXAMINE[manifest.modality](row, storage, config)
+        except BadSample as bad:
+            found = Examined(reason=bad.reason)
+        return replace(found, row=number)
 
-    return _map_ordered(examine, rows, workers=config.decode_tasks)
-
-
-def _examine(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
-    uri = manifest.table["uri"][row].as_py()
-    try:
-        if manifest.modality == "clip":
-            return _examine_clip(manifest, row, storage, config)
-        if manifest.modality == "events":
-            return _examine_events(manifest, row, storage, config)
-        if is_generated(uri):
-            return _examine_generated(row, uri, config)
-        payload = read_payload(manifest, row, storage)
-        width, height = image_size(payload, manifest, row, config)
-        image = decode_payload(payload, manifest, row, config)
-    except BadSample as bad:
-        return Examined(row=row, reason=bad.reason)
-    return Examined(
-        row=row, payload=payload, checksum=checksum(payload), width=width, height=height, image=image
-    )
+    return _map_ordered(examine, _numbered(manifest, rows), workers=config.decode_tasks)
 
 
-def _examine_clip(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
+def _numbered(manifest: Manifest, numbers: Iterable[int]) -> Iterator[tuple[int, Row]]:
+    """Yield each row with its number, taken from the manifest in blocks."""
+    waiting = iter(numbers)
+    while block := list(islice(waiting, _BLOCK_ROWS)):
+        yield from zip(block, manifest.rows(np.array(block, np.int64)), strict=True)
+
+
+def _examine_image(row: Row, storage: Storage, config: DataConfig) -> Examined:
+    if is_generated(row.uri):
+        return _examine_generated(row.uri, config)
+    payload = read_payload(row, storage)
+    width, height = image_size(payload, row, config)
+    image = decode_payload(payload, row, config)
+    return Examined(payload=payload, checksum=checksum(payload), width=width, height=height, image=image)
+
+
+def _examine_clip(row: Row, storage: Storage, config: DataConfig) -> Examined:
     """Decode a clip's first, middle and last frame: a file that is cut off lacks the last."""
     from pipelines.decode.read_clip import decode_row  # PyAV and decord only where there are clips
 
-    clip, payload = decode_row(manifest, row, storage, config, _three_frames)
+    clip, payload = decode_row(row, storage, config, _three_frames)
     return Examined(
-        row=row,
         payload=payload,
         checksum=checksum(payload) if payload else "",
         width=clip.meta.width,
@@ -97,14 +101,13 @@ def _examine_clip(manifest: Manifest, row: int, storage: Storage, config: DataCo
     )
 
 
-def _examine_events(manifest: Manifest, row: int, storage: Storage, config: DataConfig) -> Examined:
+def _examine_events(row: Row, storage: Storage, config: DataConfig) -> Examined:
     """Decode a recording whole; its picture is the count of events: brighter red, darker blue."""
     from pipelines.decode.read_events import decode_row  # only where there are recordings
 
-    recording, payload = decode_row(manifest, row, storage, config)
+    recording, payload = decode_row(row, storage, config)
     picture = count_picture(recording)
     return Examined(
-        row=row,
         payload=payload,
         checksum=checksum(payload) if payload else "",
         width=picture.shape[2],
@@ -116,19 +119,21 @@ def _examine_events(manifest: Manifest, row: int, storage: Storage, config: Data
     )
 
 
+_EXAMINE = {"image": _examine_image, "clip": _examine_clip, "events": _examine_events}
+
+
 def _three_frames(meta: ClipMeta) -> FramePlan:
     last = meta.num_frames - 1
     return FramePlan(frames=np.unique([0, last // 2, last]), large=np.zeros(0, np.int64))
 
 
-def _examine_generated(row: int, uri: str, config: DataConfig) -> Examined:
+def _examine_generated(uri: str, config: DataConfig) -> Examined:
     count_opened()
     image = make_sample(uri)
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "PNG")
     payload = file.getvalue()
     return Examined(
-        row=row,
         payload=payload,
         checksum=checksum(payload),
         width=image.shape[2],

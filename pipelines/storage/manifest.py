@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.randomness import hash_keys
 from pipelines.storage.places import Storage
+from pipelines.storage.raw import RawLayout
+from pipelines.storage.rows import Row, Rows
 from raytrain.errors import DataError
 
 Int64s = NDArray[np.int64]
@@ -143,6 +145,40 @@ class Manifest:
         if "payload" not in self.table.column_names:
             return self.payload
         return self.table["payload"][row].as_py() or self.payload
+
+    def rows(self, numbers: Int64s) -> Rows:
+        """Return some rows by plain values, in the order of their numbers i64[n]; the others cost nothing."""
+        taken = self.table.take(pa.array(numbers))
+        labels = np.asarray(taken["label"].to_numpy(), np.int64)
+        label_sets = self.label_sets[numbers]
+        factors = [np.asarray(taken[name].to_numpy(), np.float32) for name in self.factor_names]
+        return Rows(
+            numbers=np.asarray(numbers, np.int64),
+            keys=taken["key"].to_pylist(),
+            uris=taken["uri"].to_pylist(),
+            offsets=np.asarray(taken["offset"].to_numpy(), np.int64),
+            sizes=np.asarray(taken["bytes"].to_numpy(), np.int64),
+            checksums=taken["checksum"].to_pylist(),
+            payloads=self._payloads(taken),
+            labels=labels if self.label_matrix is None else np.where(labels < 0, -1, 0),
+            label_sets=label_sets,
+            groups=self.group_ids[numbers],
+            factors=np.stack(factors, axis=1) if factors else np.zeros((len(numbers), 0), np.float32),
+            sensor=(self.sensor_width, self.sensor_height),
+        )
+
+    def row(self, number: int) -> Row:
+        """Return one row by plain values."""
+        return self.rows(np.array([number], np.int64))[0]
+
+    def _payloads(self, taken: pa.Table) -> list[str]:
+        """Return how each of some rows is stored, canvases as the raw pixels that they are."""
+        own = self.payload
+        if own == "uint8":
+            own = str(RawLayout("chw", (3, self.canvas_px, self.canvas_px)))
+        if "payload" not in taken.column_names:
+            return [own] * len(taken)
+        return [word or own for word in taken["payload"].to_pylist()]
 
     @cached_property
     def num_events(self) -> Int64s | None:

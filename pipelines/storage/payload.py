@@ -3,12 +3,12 @@
 import hashlib
 
 from pipelines.forms.quarantine import BadSample
-from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage, count_opened
 from pipelines.storage.raw import is_raw
+from pipelines.storage.rows import Row
 
 
-def read_payload(manifest: Manifest, index: int, storage: Storage) -> bytes:
+def read_payload(row: Row, storage: Storage) -> bytes:
     """Return a row's stored bytes, their number and checksum checked; this counts as an opening.
 
     Raises:
@@ -16,15 +16,12 @@ def read_payload(manifest: Manifest, index: int, storage: Storage) -> bytes:
         StorageError: storage failed for longer than the retries.
     """
     count_opened()
-    table = manifest.table
-    size, offset = table["bytes"][index].as_py(), table["offset"][index].as_py()
     # An encoded payload at offset 0 is a whole file: shards and archives begin with something else.
-    ranged = {"offset": offset, "length": size} if offset or is_raw(manifest.payload_of(index)) else {}
-    payload = storage.read_bytes(table["uri"][index].as_py(), **ranged)
-    if size not in (-1, len(payload)):
-        raise BadSample(f"size: {len(payload)} bytes, but the manifest says {size}; the file has changed")
-    expected = table["checksum"][index].as_py()
-    if expected and checksum(payload) != expected:
+    ranged = {"offset": row.offset, "length": row.size} if row.offset or is_raw(row.payload) else {}
+    payload = storage.read_bytes(row.uri, **ranged)
+    if row.size not in (-1, len(payload)):
+        raise BadSample(f"size: {len(payload)} bytes, but the manifest says {row.size}; the file has changed")
+    if row.checksum and checksum(payload) != row.checksum:
         raise BadSample("checksum differs from the manifest; the file has changed or is damaged")
     return payload
 

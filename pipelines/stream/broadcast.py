@@ -22,6 +22,7 @@ import ray.exceptions
 
 from pipelines.forms.chunk import Chunk, from_table, to_table
 from pipelines.stream import blocks
+from pipelines.stream.decoder import ChunkTask
 from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import OperatorStage, StageSettings
 from pipelines.stream.window import Window
@@ -72,8 +73,13 @@ class Reply:
     error: tuple[str, str] | None = None
 
 
-def make_block(source: Any, number: int, pinned: dict[int, Any]) -> list[pa.Table]:
-    """Make one chunk in a decode task; `pinned` holds references of cached chunks."""
+def make_block(decoder: Any, task: ChunkTask, pinned: dict[int, Any]) -> list[pa.Table]:
+    """Make one chunk in a decode task.
+
+    Args:
+        decoder: reference of the stream's `Decoder`.
+        pinned: references of cached chunks of epoch 0 by number.
+    """
     pa.set_cpu_count(1)
 
     def cached(chunk: int) -> Chunk | None:
@@ -81,7 +87,7 @@ def make_block(source: Any, number: int, pinned: dict[int, Any]) -> list[pa.Tabl
             return from_table(ray.get(pinned[chunk])) if chunk in pinned else None
         return None
 
-    return [to_table(ray.get(source).chunk(number, cached if pinned else None))]
+    return [to_table(ray.get(decoder).make(task, cached if pinned else None))]
 
 
 class _Stream:
@@ -104,7 +110,7 @@ class _Stream:
         self.changed = threading.Condition()
         self.error: tuple[str, str] | None = None
         self.closed = False
-        self._source = ray.put(request.source)
+        self._decoder = ray.put(request.source.decoder)
         self._pinned: dict[int, Any] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -176,11 +182,9 @@ class _Stream:
         return blocks.block_references(dataset, num_cpus=num_cpus, num_bytes=num_bytes)
 
     def _task(self, number: int) -> Callable[[], list[pa.Table]]:
-        pinned: dict[int, Any] = {}
-        if self._pinned:
-            needed = self.request.source.cached_chunks_of(number).tolist()
-            pinned = {chunk: self._pinned[chunk] for chunk in needed if chunk in self._pinned}
-        return partial(make_block, self._source, number, pinned)
+        task = self.request.source.task(number)
+        pinned = {chunk: self._pinned[chunk] for chunk in task.needed if chunk in self._pinned}
+        return partial(make_block, self._decoder, task, pinned)
 
     def forget(self, number: int) -> None:
         """Drop a chunk whose block was lost."""

@@ -12,6 +12,7 @@ import torch
 
 from pipelines.forms.chunk import from_table, to_table
 from pipelines.stream import blocks
+from pipelines.stream.decoder import ChunkTask
 from pipelines.stream.source import StreamSource
 from raytrain.evaluation.represent import (
     Calibrator,
@@ -104,13 +105,12 @@ class _TableCalibrator(Calibrator):
 
 def _decoded(source: StreamSource) -> ray.data.Dataset:
     """Return the chunks of a source's one epoch, each decoded in a read task."""
-    reference = ray.put(source)
+    decoder = ray.put(source.decoder)
     return blocks.ordered_dataset(
-        [partial(_make, reference, number) for number in range(source.plan.chunks_per_epoch)]
+        [partial(_make, decoder, source.task(number)) for number in range(source.plan.chunks_per_epoch)]
     )
 
 
-def _make(source: Any, number: int) -> list[pa.Table]:
-    """Decode one piece; `source` is an object reference."""
-    resolved: StreamSource = ray.get(source)
-    return [to_table(resolved.chunk(number))]
+def _make(decoder: Any, task: ChunkTask) -> list[pa.Table]:
+    """Decode one piece; `decoder` is an object reference."""
+    return [to_table(ray.get(decoder).make(task))]

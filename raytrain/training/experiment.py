@@ -16,7 +16,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipelines.stream.broadcast import Broadcast, StreamRequest, describe, raise_described
-from pipelines.stream.source import DecodeCount
+from pipelines.stream.decoder import DecodeCount
 from pipelines.stream.stage import StageSettings
 from raytrain.errors import ClusterError, RaytrainError
 from raytrain.training.cluster import cluster_resources

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.stream.source import DecodeCount
+from pipelines.stream.decoder import DecodeCount
 from raytrain.health import summarise
 from raytrain.training.paths import COUNTERS, LOG, METRICS, QUARANTINE
 from raytrain.training.tensorboard import TensorBoardEvents

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pipelines.order.plan import ChunkPlan
 from pipelines.sources import open_manifest
 from pipelines.stream import broadcast as module
 from pipelines.stream.broadcast import Broadcast, ChunkReader, StreamRequest, make_block
-from pipelines.stream.source import DecodeCount, StreamSource
+from pipelines.stream.decoder import DecodeCount
+from pipelines.stream.source import StreamSource
 from raytrain.config import DataConfig
 from raytrain.config.data import ShapesConfig
 from raytrain.training.recorder import Recorder
@@ -50,7 +52,7 @@ def read(tmp_path: Path) -> Iterator[Read]:
             ray.get(recorder.decoded.remote(count))
 
         request = StreamRequest(
-            source=StreamSource(**{**source.__dict__, "on_decoded": decoded}),
+            source=replace(source, on_decoded=decoded),
             cursors={"lbp/0": numbers[0]},
             num_chunks=epochs * PER_EPOCH,
             num_used=[NUM] * epochs,
@@ -135,9 +137,10 @@ def test_a_cached_chunk_that_is_lost_is_decoded_again(monkeypatch: pytest.Monkey
             return reference
 
     monkeypatch.setattr(module, "ray", Lossy())
-    kept = {number: make_block(source, number, {})[0] for number in range(PER_EPOCH)}
-    made = [from_table(make_block(source, PER_EPOCH, {**kept, number: lost})[0]) for number in kept]
-    whole = from_table(make_block(source, PER_EPOCH, kept)[0])
+    task = source.task(PER_EPOCH)
+    kept = {number: make_block(source.decoder, source.task(number), {})[0] for number in range(PER_EPOCH)}
+    made = [from_table(make_block(source.decoder, task, {**kept, number: lost})[0]) for number in kept]
+    whole = from_table(make_block(source.decoder, task, kept)[0])
     assert whole.decodes == 0
     assert sum(chunk.decodes for chunk in made) == LENGTH
     assert_right([*made, whole], source)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.stream.source import DecodeCount
+from pipelines.stream.decoder import DecodeCount
 from raytrain.training.recorder import Recorder
 
 Open = Callable[[], Recorder]

@@ -42,7 +42,7 @@ def images(tmp_path: Path) -> Path:
 def samples(settings: DataConfig) -> dict[str, np.ndarray]:
     manifest = open_manifest(settings)
     storage = open_storage(manifest.root, settings)
-    return {key: read_sample(manifest, row, storage, settings) for row, key in enumerate(manifest.keys)}
+    return {key: read_sample(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -59,7 +59,7 @@ def test_unlabelled_images_pretrain_and_a_labelled_folder_probes(tmp_path: Path)
     for row, key in enumerate(made.keys):
         part, _, path = key.partition(":")
         file = (many if part == "pretrain" else few) / path
-        found = read_sample(made, row, storage, config)
+        found = read_sample(made.row(row), storage, config)
         assert np.array_equal(found, np.asarray(Image.open(file)).transpose(2, 0, 1)), key
 
 
@@ -216,7 +216,7 @@ def test_joined_data_can_be_prepared(tmp_path: Path, kind: Any) -> None:
     storages = open_storage(made.root, out), open_storage(plain.root, config)
     for row in range(0, len(made), 5):
         found, expected = (
-            read_sample(manifest, row, storage, config)
+            read_sample(manifest.row(row), storage, config)
             for manifest, storage in zip((made, plain), storages, strict=True)
         )
         assert np.array_equal(found, expected)
@@ -233,7 +233,7 @@ def test_prepared_roots_are_joined(tmp_path: Path) -> None:
     storage = open_storage(made.root, config)
     for row in range(len(made)):
         assert np.array_equal(
-            read_sample(made, row, storage, config), read_sample(plain, row, storage, config)
+            read_sample(made.row(row), storage, config), read_sample(plain.row(row), storage, config)
         )
     with pytest.raises(
         ConfigError, match=r"packed was prepared as uint8 of 16 px, fit squash, but data\.canv"

@@ -47,7 +47,7 @@ def test_the_binary_batches(tmp_path: Path, folder: str, source: Any) -> None:
     config = DataConfig(canvas_px=32)
     for row, key in enumerate(made.keys):
         name, _, number = key.partition("/")
-        found = read_sample(made, row, open_storage(made.root, config), config)
+        found = read_sample(made.row(row), open_storage(made.root, config), config)
         assert np.array_equal(found, images[name][int(number)]), key
 
 
@@ -63,7 +63,7 @@ def test_prepared_batches_hold_the_same_pixels(tmp_path: Path, kind: Any, canvas
     storages = open_storage(made.root, config), open_storage(plain.root, config)
     for row in range(0, 60, 7):
         found, expected = (
-            read_sample(manifest, row, storage, config)
+            read_sample(manifest.row(row), storage, config)
             for manifest, storage in zip((made, plain), storages, strict=True)
         )
         assert np.array_equal(found, expected)

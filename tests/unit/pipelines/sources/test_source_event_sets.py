@@ -123,7 +123,7 @@ def test_a_layout_is_detected_and_read(tmp_path: Path, name: str, named: bool) -
     for split in ("pretrain", "probe_train", "select", "test"):
         assert len(manifest.indices(split)), split
     storage = open_storage(manifest.root, config)
-    found = read_events(manifest, len(manifest) - 1, storage, config)
+    found = read_events(manifest.row(len(manifest) - 1), storage, config)
     assert len(found) == len(ONE)
     assert found.width == sensor[0]
     if source != "dvsgesture":
@@ -159,7 +159,7 @@ def test_gestures_are_grouped_by_user_and_in_milliseconds(tmp_path: Path) -> Non
     assert manifest.table["group"][row].as_py() == "user02"
     assert manifest.classes[manifest.labels[row]] == "arm_roll"
     config = DataConfig(root=str(tmp_path))
-    found = read_events(manifest, row, open_storage(manifest.root, config), config)
+    found = read_events(manifest.row(row), open_storage(manifest.root, config), config)
     assert np.array_equal(found.t, 1000 * (ONE.t + 9))
     groups = manifest.table["group"].to_pylist()
     train = {groups[row] for row in manifest.indices("pretrain")}
@@ -241,7 +241,7 @@ def test_windows_are_samples(tmp_path: Path) -> None:
     assert manifest.sensor_width == 128
     assert set(manifest.table["group"].to_pylist()) == {f"{name}.aedat" for name in "abcd"}
     storage = open_storage(manifest.root, config)
-    parts = [read_events(manifest, row, storage, config) for row in range(3)]
+    parts = [read_events(manifest.row(row), storage, config) for row in range(3)]
     assert [
         same(part, ONE.between(500 * n, 500 * (n + 1) + 100 * (n == 2))) for n, part in enumerate(parts)
     ] == [True] * 3
@@ -269,8 +269,8 @@ def test_recordings_and_windows_in_an_archive(tmp_path: Path, kind: str) -> None
         first, second = open_manifest(plain), open_manifest(inside)
         assert first.keys == second.keys
         for row in range(0, len(first), 5):
-            expected = read_events(first, row, open_storage(first.root, plain), plain)
-            assert same(read_events(second, row, open_storage(second.root, inside), inside), expected)
+            expected = read_events(first.row(row), open_storage(first.root, plain), plain)
+            assert same(read_events(second.row(row), open_storage(second.root, inside), inside), expected)
 
 
 def test_a_recording_in_two_splits_is_said(tmp_path: Path) -> None:
@@ -340,4 +340,4 @@ def test_real_sets(real_data: Path) -> None:
     storage = open_storage(manifest.root, objects)
     assert manifest.num_events is not None
     for row in range(0, 625, 60):
-        assert len(read_events(manifest, row, storage, objects)) == manifest.num_events[row]
+        assert len(read_events(manifest.row(row), storage, objects)) == manifest.num_events[row]

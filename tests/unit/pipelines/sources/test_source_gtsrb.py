@@ -166,5 +166,5 @@ def test_the_real_extract(real_data: Path, folder: str) -> None:
     assert len(read(real_data / folder, select_fraction=0.0).indices("pretrain")) == 1720
     config = DataConfig(root=str(real_data / folder))
     storage = open_storage(made.root, config)
-    images = [read_sample(made, row, storage, config) for row in range(0, len(made), 100)]
+    images = [read_sample(made.row(row), storage, config) for row in range(0, len(made), 100)]
     assert np.stack(images).shape == (26, 3, 64, 64)

@@ -42,7 +42,7 @@ def read(root: Path, **settings: Any) -> Manifest:
 
 def sample(manifest: Manifest, key: str) -> np.ndarray:
     config = DataConfig(canvas_px=96)
-    return read_sample(manifest, manifest.keys.index(key), open_storage(manifest.root, config), config)
+    return read_sample(manifest.row(manifest.keys.index(key)), open_storage(manifest.root, config), config)
 
 
 @pytest.mark.parametrize("folder", ["", "stl10_binary"])

@@ -66,7 +66,7 @@ def samples(root: Path) -> dict[str, np.ndarray]:
     settings = config(root)
     manifest = open_manifest(settings)
     storage = open_storage(manifest.root, settings)
-    return {key: read_sample(manifest, row, storage, settings) for row, key in enumerate(manifest.keys)}
+    return {key: read_sample(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys)}
 
 
 @pytest.mark.parametrize("top", ["", "set/", "./"])
@@ -96,7 +96,7 @@ def test_members_of_a_tar_are_ranges_of_it(folder: Path) -> None:
 def read_all(manifest: Manifest, settings: DataConfig, answers: Any) -> None:
     storage = Storage(manifest.root)
     total = sum(
-        int(read_sample(manifest, row, storage, settings).astype(np.int64).sum())
+        int(read_sample(manifest.row(row), storage, settings).astype(np.int64).sum())
         for row in range(len(manifest))
     )
     answers.put((os.getpid(), total))
@@ -175,8 +175,8 @@ def test_a_damaged_member_is_a_bad_sample(folder: Path) -> None:
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))
     with pytest.raises(BadSample, match=r"^damaged in the archive: "):
-        read_sample(made, made.keys.index("train/q/1.png"), storage, config(path))
-    assert read_sample(made, made.keys.index("train/q/3.png"), storage, config(path)).any()
+        read_sample(made.row(made.keys.index("train/q/1.png")), storage, config(path))
+    assert read_sample(made.row(made.keys.index("train/q/3.png")), storage, config(path)).any()
     with pytest.raises(BadSample, match=r"^missing: no member 'gone' in "):
         storage.read_bytes("packed.zip!/gone")
     path.write_bytes(b"PK")
@@ -212,7 +212,7 @@ def test_raw_records_in_archives(tmp_path: Path) -> None:
         storage = Storage(made.root)
         for number in (0, 7, 19):
             row = made.keys.index(f"train_X/{number:06d}")
-            assert np.array_equal(read_sample(made, row, storage, settings), images[number])
+            assert np.array_equal(read_sample(made.row(row), storage, settings), images[number])
     text = r"train_X\.bin is compressed, so that single images cannot be read from it; unpack the archive and"
     with pytest.raises(DataError, match=text):
         open_manifest(DataConfig(root=str(pack(home, ".zip"))))
@@ -223,7 +223,7 @@ def test_raw_records_in_archives(tmp_path: Path) -> None:
     prepared = open_manifest(DataConfig(root=str(tmp_path / "out")))
     assert prepared.table["bytes"].to_pylist() == [27648] * 20
     row = prepared.keys.index("train_X/000007")
-    assert np.array_equal(read_sample(prepared, row, Storage(prepared.root), settings), images[7])
+    assert np.array_equal(read_sample(prepared.row(row), Storage(prepared.root), settings), images[7])
 
 
 @pytest.mark.parametrize("kind", [".tgz", ".tar.gz"])
@@ -335,7 +335,7 @@ def test_archives_in_a_bucket(
     storage = open_storage(made.root, settings)
     expected = samples(folder)
     for row, key in enumerate(made.keys):
-        assert np.array_equal(read_sample(made, row, storage, settings), expected[key])
+        assert np.array_equal(read_sample(made.row(row), storage, settings), expected[key])
 
 
 def test_a_folder_called_like_an_archive_is_a_folder(folder: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def config(root: Path | str, **events: Any) -> DataConfig:
 def recordings(settings: DataConfig) -> dict[str, Recording]:
     manifest = open_manifest(settings)
     storage = open_storage(manifest.root, settings)
-    return {key: read_events(manifest, row, storage, settings) for row, key in enumerate(manifest.keys)}
+    return {key: read_events(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys)}
 
 
 @pytest.mark.parametrize("kind", ["none", "encoded"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor, permutation
 from pipelines.sources import open_manifest
 from pipelines.storage.places import Storage, opened
 from pipelines.stream.batch import BatchReader
-from pipelines.stream.source import CachedChunk, DecodeCount, StreamSource
+from pipelines.stream.decoder import CachedChunk, DecodeCount, Decoder
+from pipelines.stream.source import StreamSource
 from raytrain.config import DataConfig
 from raytrain.config.data import CsvConfig
 from raytrain.errors import StorageError
@@ -38,7 +40,12 @@ def images(tmp_path: Path) -> Path:
 
 def source_of(root: Path, *, lanes: int = 1, **changes: Any) -> StreamSource:
     config = DataConfig(
-        source="folder", root=str(root), canvas_px=SIDE, select_fraction=0.0, test_fraction=0.0
+        source="folder",
+        root=str(root),
+        canvas_px=SIDE,
+        select_fraction=0.0,
+        test_fraction=0.0,
+        cache="memory",
     )
     manifest = open_manifest(config)
     rows = manifest.indices("pretrain")
@@ -113,10 +120,10 @@ def test_a_chunk_is_a_function_of_its_number_alone(images: Path) -> None:
 def test_an_open_storage_stays_at_home(images: Path) -> None:
     source = source_of(images)
     source.chunk(0)
-    sent: StreamSource = pickle.loads(pickle.dumps(source))
+    sent: Decoder = pickle.loads(pickle.dumps(source.decoder))
     assert sent.__getstate__()["_storage"] == sent._storage == []
     assert sent.storage is sent.storage
-    assert_equal(sent.chunk(0), source.chunk(0))
+    assert_equal(sent.make(source.task(0)), source.chunk(0))
 
 
 def test_without_shuffle_rows_come_in_their_order(images: Path) -> None:
@@ -194,7 +201,7 @@ def test_a_chunk_that_the_cache_lacks_is_decoded(images: Path) -> None:
     number = source.plan.chunks_per_epoch
     rows = source.chunk(number).rows
     needed = [first for first, chunk in kept.items() if np.isin(rows, chunk.rows).any()]
-    assert source.cached_chunks_of(number).tolist() == needed
+    assert source.task(number).needed == needed
     lost = kept.pop(needed[0])
     chunk = source.chunk(number, kept.get)
     assert 0 < chunk.decodes == np.isin(rows, lost.rows).sum() < LENGTH
@@ -271,3 +278,29 @@ def test_decode_tasks_load_neither_torch_nor_ray() -> None:
     code = f"import sys, pipelines.stream.source, {decode}; print({{'torch', 'ray'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_task_is_as_small_in_a_large_data_set(images: Path) -> None:
+    source = source_of(images)
+    small = len(pickle.dumps(source.task(8)))
+    table = pa.concat_tables([source.manifest.table] * 400)
+    keys = pa.array([f"{number:06d}/{key}" for number, key in enumerate(table["key"].to_pylist())])
+    manifest = replace(source.manifest, table=table.set_column(0, "key", keys))
+    rows = manifest.indices("pretrain")
+    large = replace(source, manifest=manifest, rows=rows, plan=replace(source.plan, num_samples=len(rows)))
+    assert len(pickle.dumps(large.decoder)) == len(pickle.dumps(source.decoder))
+    sent = pickle.dumps(large.task(8 * large.plan.chunks_per_epoch + 1))
+    assert len(sent) - small < 400 + 7 * 2 * LENGTH  # longer keys, and what is kept of epoch 0
+    chunk = large.decoder.make(pickle.loads(sent))
+    assert chunk.valid.all()
+    assert chunk.keys == [keys[row].as_py() for row in chunk.rows]
+
+
+def test_a_kept_chunk_that_the_disk_does_not_give_is_named(images: Path, tmp_path: Path) -> None:
+    source = source_of(images, cache_folder=str(tmp_path / "cache"))
+    source.chunk(1)
+    path = tmp_path / "cache" / "00000001.arrow"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match=r"00000001\.arrow: cached chunk cannot be read: .*cache = none"):
+        source.chunk(1)
