@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrain.collectives import GradientAverager, world_size
 from raytrain.encoders import Encoder
-from raytrain.objectives import Objective
+from raytrain.objectives import Given, Objective
 
 Watch = Callable[[int, Tensor, dict[str, Tensor]], None]
 """is shown a layer's number, its representation f[R, B, Q, C], and its objective's figures of the scores"""
@@ -24,9 +24,7 @@ class StepInputs:
     """f[N, C, h, w] or volumes f[N, C, T, h, w], N = R * B * Q, with a graph where a stem made them"""
     grid: torch.Size
     """(R, B, Q)"""
-    draws: Any
-    """of the objective"""
-    labels: Tensor
+    given: Given
     stop: bool = False
     """whether this rank asks to stop"""
     watch: Watch | None = None
@@ -72,8 +70,8 @@ class Gradients:
         with self._autocast():
             representation_map, following = self._encoder.layers[index](maps)
             representation = self._encoder.representation(representation_map, step.grid)
-            loss = self._objective.layer_loss(index, representation, step.draws, step.labels)
-        self._show(step, index, representation, step.draws)
+            loss = self._objective.layer_loss(index, representation, step.given)
+        self._show(step, index, representation, step.given)
         del representation_map, representation  # the graph holds what the backward pass still needs
         following = following.detach()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -82,13 +80,13 @@ class Gradients:
     def _with_feedback(self, step: StepInputs) -> None:
         """As `_layer_by_layer`, but a layer goes backward once the layer above has seen the batch."""
         maps = representation = step.take_maps()
-        draws = step.draws
+        given = step.given
         last = len(self._encoder.layers) - 1
 
         def backward(index: int, representation: Tensor) -> None:
             with self._autocast():
-                loss = self._objective.layer_loss(index, representation, draws, step.labels)
-            self._show(step, index, representation, draws)
+                loss = self._objective.layer_loss(index, representation, given)
+            self._show(step, index, representation, given)
             loss.backward()  # type: ignore[no-untyped-call]
             self._launch(index, loss.detach(), step.stop)
 
@@ -97,7 +95,7 @@ class Gradients:
             with self._autocast():
                 representation_map, maps = layer(maps if index == 0 else maps.detach())
                 representation = self._encoder.representation(representation_map, step.grid)
-                draws = self._objective.feedback_to_below(index, representation.detach(), draws)
+                given = self._objective.feedback_to_below(index, representation.detach(), given)
             if index > 0:
                 backward(index - 1, below)
         backward(last, representation)
@@ -108,7 +106,7 @@ class Gradients:
         with self._autocast():
             representation_map = self._encoder(step.take_maps(), self._watch_maps(step))
             representation = self._encoder.representation(representation_map, step.grid)
-            loss = self._objective.layer_loss(last, representation, step.draws, step.labels)
+            loss = self._objective.layer_loss(last, representation, step.given)
         del representation_map, representation
         loss.backward()  # type: ignore[no-untyped-call]
         self._launch(last, loss.detach(), step.stop)
@@ -119,18 +117,18 @@ class Gradients:
 
         def show(index: int, representation_map: Tensor) -> None:
             representation = self._encoder.representation(representation_map.detach(), step.grid)
-            self._show(step, index, representation, step.draws)
+            self._show(step, index, representation, step.given)
 
         return show
 
     @torch.no_grad()
-    def _show(self, step: StepInputs, index: int, representation: Tensor, draws: Any) -> None:
+    def _show(self, step: StepInputs, index: int, representation: Tensor, given: Given) -> None:
         if step.watch is None:
             return
         seen, figures = representation.detach(), {}
         if index in self._objective.layers:
             with self._autocast():  # the scores as the loss takes them
-                figures = self._objective.observe(index, seen, draws)
+                figures = self._objective.observe(index, seen, given)
         step.watch(index, seen, figures)
 
     def _launch(self, index: int, loss: Tensor, stop: bool) -> None:

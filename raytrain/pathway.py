@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
 from raytrain.fits import check_rows, check_shift, check_size, empty_sample
 from raytrain.gradients import Gradients, StepInputs, Watch
-from raytrain.objectives import build_objective
+from raytrain.objectives import Given, build_objective
 from raytrain.optim import build_optimizer, check_same
 from raytrain.stems import Stem, build_stem
 
@@ -146,8 +146,16 @@ class Pathway:
         self.encoder.train()
         maps, grid = self._encoder_input(self.views(batch, train=True))
         rng = generator("negatives", self.seed, self.name, batch.epoch, batch.step, rank)
-        draws = self.objective.draw(rng, num_images=grid[1], num_rows=grid[0], num_columns=grid[2])
-        step = StepInputs(maps=maps, grid=grid, draws=draws, labels=batch.targets, stop=stop, watch=watch)
+        given = Given(
+            targets=batch.targets,
+            motion=batch.motion,
+            positions=batch.positions,
+            groups=batch.groups,
+            factors=batch.factors,
+        )
+        draws = self.objective.draw(rng, given, num_rows=grid[0], num_columns=grid[2])
+        given = replace(given, draws=draws)
+        step = StepInputs(maps=maps, grid=grid, given=given, stop=stop, watch=watch)
         del maps
         scalars = self._gradients.make(step)
         losses = scalars[: len(self.loss_names)]

@@ -37,6 +37,8 @@ class Batch:
     """f32[B, F]; F = 0 where the data set has none"""
     label_sets: Tensor = field(default_factory=lambda: torch.zeros((0, 0), dtype=torch.uint8))
     """u8[B, L] of 0 and 1; L = 0 where a sample has one class at most"""
+    motion: Tensor | None = None
+    """i64[B, 2], kind and speed, where the pathway asked for clips of known motion"""
 
     def __post_init__(self) -> None:
         if len(self.label_sets) != len(self.keys):
@@ -52,7 +54,7 @@ class Batch:
 
     @property
     def targets(self) -> Tensor:
-        """What a supervised objective is taught: i64[B] classes, or i64[B, L] of 0 and 1; -1: unknown."""
+        """The classes as they are taught: i64[B], or i64[B, L] of 0 and 1; -1: unknown."""
         if self.label_sets.shape[1] == 0:
             return self.labels
         return torch.where(self.labels[:, None] < 0, -1, self.label_sets.long())
@@ -91,18 +93,11 @@ class ClipBatch(Batch):
 
     frames: Tensor
     """u8[B, T, 3, H, W]"""
-    motion: Tensor | None = None
-    """i64[B, 2], kind and speed, where the pathway asked for clips of known motion"""
 
     @property
     def pixels(self) -> Tensor:
         """The frames, u8[B, T, 3, H, W]."""
         return self.frames
-
-    @property
-    def targets(self) -> Tensor:
-        """The motion where it is known, else the classes."""
-        return super().targets if self.motion is None else self.motion
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from functools import partial
 
 from raytrain.config.objectives import ClappVideoConfig, ObjectiveConfig
 from raytrain.layers import keyed_initial_values
-from raytrain.objectives.base import Objective
+from raytrain.objectives.base import Given, Objective
 from raytrain.objectives.clapp import Clapp
 from raytrain.objectives.clapp_video import ClappVideo
 from raytrain.objectives.hinge_cpc import HingeCpc
@@ -51,6 +51,7 @@ __all__ = [
     "OBJECTIVES",
     "Clapp",
     "ClappVideo",
+    "Given",
     "HingeCpc",
     "Infonce",
     "Motion",

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from raytrain.config.objectives import ClappConfig
+from raytrain.objectives.base import Given
 from raytrain.objectives.feedback import feedback_factors
-from raytrain.objectives.hinge import HingeDraws, HingeObjective
+from raytrain.objectives.hinge import HingeObjective
 from raytrain.objectives.prediction import prediction_scores
 
 
@@ -30,14 +31,16 @@ class Clapp(HingeObjective):
         self.feedback = config.feedback
 
     @torch.no_grad()
-    def feedback_to_below(self, layer: int, representation: Tensor, draws: HingeDraws) -> HingeDraws:
-        """Return the draws with the layer below's terms weighed by this layer's, set by set of weights."""
+    def feedback_to_below(self, layer: int, representation: Tensor, given: Given) -> Given:
+        """Return what the layer below is given, its terms weighed by this layer's, set by set of weights."""
         if layer == 0:
-            return draws
+            return given
+        draws = given.draws
         wide = representation.to(torch.promote_types(representation.dtype, torch.float32))
         weights = draws.scores.weights.clone()
         for number, matrices in enumerate(self.layer_parameters(layer)):
             choices = draws.scores.locations[layer, number]
             values = prediction_scores(wide, matrices, choices, draws.pairs)
             weights[layer - 1, number] *= feedback_factors(values, draws.pairs)
-        return replace(draws, scores=replace(draws.scores, weights=weights))
+        weighed = replace(draws, scores=replace(draws.scores, weights=weights))
+        return replace(given, draws=weighed)

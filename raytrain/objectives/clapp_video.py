@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from raytrain.config.objectives import ClappVideoConfig
 from raytrain.errors import ConfigError
-from raytrain.objectives.base import Objective
+from raytrain.objectives.base import Given, Objective
 from raytrain.objectives.prediction import Predictor
 
 BLOCK_SCORES = 1 << 22
@@ -138,16 +138,16 @@ class ClappVideo(Objective):
             }
         )
 
-    def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> None:
+    def draw(self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int) -> None:
         """Draw nothing: all pairs are scored."""
 
-    def layer_loss(self, layer: int, representation: Tensor, draws: None, labels: Tensor) -> Tensor:
+    def layer_loss(self, layer: int, representation: Tensor, given: Given) -> Tensor:
         """Return the layer's loss."""
         self._check_rows(layer, len(representation))
         return all_pairs_hinge_loss(_wide(representation), self._weight(layer), spatial=self._spatial)
 
     @torch.no_grad()
-    def observe(self, layer: int, representation: Tensor, draws: None) -> dict[str, Tensor]:
+    def observe(self, layer: int, representation: Tensor, given: Given) -> dict[str, Tensor]:
         """Return the mean |score| of all pairs, and the shares of their terms that are not 0.
 
         Steps have equal weight; one more forward pass of the scores.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from raytrain.config.objectives import HingeSettings
+from raytrain.objectives.base import Given
 from raytrain.objectives.prediction import PredictiveObjective, prediction_scores
 from raytrain.objectives.scores import Pairs, Scores, draw_numbers, draw_signs, plan_scores
 
@@ -52,11 +53,9 @@ class HingeObjective(PredictiveObjective):
 
     config: HingeSettings
 
-    def draw(
-        self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int
-    ) -> HingeDraws:
+    def draw(self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int) -> HingeDraws:
         """Draw all coins, then all negatives, of all layers and sets."""
-        pairs = self.pairs(num_rows=num_rows, num_images=num_images, num_columns=num_columns)
+        pairs = self.pairs(num_rows=num_rows, num_images=len(given), num_columns=num_columns)
         sets = (len(self.layers), self.num_sets)
         signs = draw_signs(rng, pairs, self.config, sets)
         numbers = draw_numbers(rng, pairs, self.config, sets)
@@ -75,12 +74,12 @@ class HingeObjective(PredictiveObjective):
         return hinge_loss(representation, matrices, draws.scores.at(*place), draws.pairs, **flags)
 
     @torch.no_grad()
-    def observe(self, layer: int, representation: Tensor, draws: HingeDraws) -> dict[str, Tensor]:
+    def observe(self, layer: int, representation: Tensor, given: Given) -> dict[str, Tensor]:
         """Return the mean |score|, and the shares of positive and negative terms that are not 0 (NaN: none).
 
         Over the scores of all sets of weights, each with equal weight; one more forward pass of the scores.
         """
-        position = self.layers.index(layer)
+        draws, position = given.draws, self.layers.index(layer)
         wide = representation.to(torch.promote_types(representation.dtype, torch.float32))
         matrices = enumerate(self.layer_parameters(layer))
         places = [(matrix, draws.scores.at(position, number)) for number, matrix in matrices]

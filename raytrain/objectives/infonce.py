@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from raytrain.config.objectives import InfonceConfig
+from raytrain.objectives.base import Given
 from raytrain.objectives.prediction import PredictiveObjective, prediction_scores
 from raytrain.objectives.scores import Pairs, draw_numbers, plan_choices
 
@@ -69,10 +70,10 @@ class Infonce(PredictiveObjective):
         self.local = config.local
 
     def draw(
-        self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int
+        self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int
     ) -> InfonceDraws:
         """Draw the negatives of all layers and sets."""
-        pairs = self.pairs(num_rows=num_rows, num_images=num_images, num_columns=num_columns)
+        pairs = self.pairs(num_rows=num_rows, num_images=len(given), num_columns=num_columns)
         numbers = draw_numbers(rng, pairs, self.config, (len(self.layers), self.num_sets))
         choices, weights = plan_choices(pairs, self.config, numbers=numbers, like=next(self.parameters()))
         return InfonceDraws(pairs, choices, weights)
@@ -91,8 +92,9 @@ class Infonce(PredictiveObjective):
         )
 
     @torch.no_grad()
-    def observe(self, layer: int, representation: Tensor, draws: InfonceDraws) -> dict[str, Tensor]:
+    def observe(self, layer: int, representation: Tensor, given: Given) -> dict[str, Tensor]:
         """Return the mean |score| over all sets of weights; one more forward pass of the scores."""
+        draws = given.draws
         wide = representation.to(torch.promote_types(representation.dtype, torch.float32))
         choices = draws.choices[self.layers.index(layer)]
         values = [

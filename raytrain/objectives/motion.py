@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pipelines.forms.clips import NUM_SPEEDS
 from raytrain.config.objectives import MotionObjectiveConfig
-from raytrain.objectives.base import Objective
+from raytrain.objectives.base import Given, Objective
 from raytrain.objectives.known import mean_over_known
 
 NUM_KINDS = 2
@@ -52,18 +52,20 @@ class Motion(Objective):
         self.kind = Head(features, hidden=config.hidden, num_outputs=NUM_KINDS)
         self.speed = Head(features, hidden=config.hidden, num_outputs=NUM_SPEEDS)
 
-    def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> Tensor:
+    def draw(self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int) -> Tensor:
         """Draw which hidden units stay: f[2, B, hidden], of kind then of speed, 0 or 1 / (1 - dropout)."""
-        stays = rng.random((2, num_images, self.config.hidden)) >= self.config.dropout
+        stays = rng.random((2, len(given), self.config.hidden)) >= self.config.dropout
         like = next(self.parameters())
         return torch.from_numpy(stays).to(like.device, like.dtype) / (1 - self.config.dropout)
 
-    def layer_loss(self, layer: int, representation: Tensor, draws: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss; `labels` i64[B, 2], kind and speed, -1 in both: the sample is left out."""
+    def layer_loss(self, layer: int, representation: Tensor, given: Given) -> Tensor:
+        """Return the loss; a sample of unknown motion is left out."""
+        draws, motion = given.draws, given.motion
+        assert motion is not None, "refused by the settings"
         features = _flatten(representation)
         kind, speed = self.kind(features, draws[0]), self.speed(features, draws[1])
-        total = _summed(kind, labels[:, 0]) + _summed(speed, labels[:, 1])
-        return mean_over_known(total, labels[:, 0] >= 0)
+        total = _summed(kind, motion[:, 0]) + _summed(speed, motion[:, 1])
+        return mean_over_known(total, motion[:, 0] >= 0)
 
     def predict(self, representation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of kind f[B, 2] and of speed f[B, 12], without dropout."""

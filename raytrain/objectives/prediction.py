@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from raytrain.config.objectives import PredictionSettings
-from raytrain.objectives.base import Objective
+from raytrain.objectives.base import Given, Objective
 from raytrain.objectives.scores import Pairs
 
 
@@ -168,11 +168,11 @@ class PredictiveObjective(Objective):
         of the set; `flags`: to_context, to_target of `prediction_scores`.
         """
 
-    def layer_loss(self, layer: int, representation: Tensor, draws: Any, labels: Tensor) -> Tensor:
+    def layer_loss(self, layer: int, representation: Tensor, given: Given) -> Tensor:
         """Return the layer's loss; see the class for what it sums."""
         predictor, position = self._predictor(layer), self.layers.index(layer)
         wide = representation.to(torch.promote_types(representation.dtype, torch.float32))
-        mirror = predictor.mirror_weight
+        draws, mirror = given.draws, predictor.mirror_weight
         loss = self.set_loss(wide, predictor.weight, draws, (position, 0), to_context=mirror is None)
         if mirror is None:
             return loss

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from raytrain.config.objectives import SupervisedConfig
 from raytrain.errors import ConfigError
-from raytrain.objectives.base import Objective
+from raytrain.objectives.base import Given, Objective
 from raytrain.objectives.known import mean_over_known
 
 
@@ -34,7 +34,7 @@ class Supervised(Objective):
         self.layers = (len(channels) - 1,)
         self.classifier = nn.Linear(channels[-1] * (1 if config.pool == "mean" else num_cells), num_classes)
 
-    def draw(self, rng: np.random.Generator, *, num_images: int, num_rows: int, num_columns: int) -> None:
+    def draw(self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int) -> None:
         """Draw nothing."""
 
     def logits(self, representation: Tensor) -> Tensor:
@@ -46,9 +46,9 @@ class Supervised(Objective):
         logits: Tensor = self.classifier(features)
         return logits
 
-    def layer_loss(self, layer: int, representation: Tensor, draws: None, labels: Tensor) -> Tensor:
+    def layer_loss(self, layer: int, representation: Tensor, given: Given) -> Tensor:
         """Return the loss; over ranks the mean of the ranks' losses is the joint batch's."""
-        logits = self.logits(representation)
+        labels, logits = given.targets, self.logits(representation)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         known = labels >= 0
         if labels.dim() == 1:

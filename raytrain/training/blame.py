@@ -79,7 +79,7 @@ def _loss_check(pathway: Pathway, figures: TensorFigures, call: LayerCall) -> Fi
             else:
                 maps = pathway.encoder(call.inputs)
             representation = torch.where(counted, pathway.encoder.representation(maps, call.grid), 0)
-            loss = objective.layer_loss(layer, representation, call.draws, call.labels)
+            loss = objective.layer_loss(layer, representation, call.given)
         if not bool(loss.isfinite()):
             return False
         if figures.kind == "loss":

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from raytrain.objectives import Objective
+from raytrain.objectives import Given, Objective
 from raytrain.pathway import Pathway
 
 Kind = Literal["input", "weight", "activation", "loss", "gradient", "update"]
@@ -50,8 +50,7 @@ class LayerCall:
     inputs: Tensor
     """[N, C, h, w], the layer's own; of an end-to-end objective the first layer's"""
     grid: tuple[int, int, int]
-    draws: Any
-    labels: Tensor
+    given: Given
 
 
 @dataclass
@@ -205,18 +204,18 @@ class StepObserver:
     def _watched_loss(self, objective: Objective) -> Callable[..., Tensor]:
         plain = objective.layer_loss
 
-        def layer_loss(layer: int, representation: Tensor, draws: Any, labels: Tensor) -> Tensor:
+        def layer_loss(layer: int, representation: Tensor, given: Given) -> Tensor:
             name = f"layer{layer + 1}"
             self.note(f"{name} representation", representation, kind="activation", layer=layer, places="grid")
             own = {id(parameter) for parameter in objective.layer_parameters(layer)}
             for inner, parameter in objective.named_parameters():
                 if id(parameter) in own:
                     self.note(f"objective.{inner}", parameter, kind="weight", layer=layer)
-            loss = plain(layer, representation, draws, labels)
+            loss = plain(layer, representation, given)
             self.losses[layer] = float(loss.detach())
             self.note(f"loss of {name}", loss, kind="loss", layer=layer)
             if layer == self.keep and self._kept_inputs is not None:
-                self.call = LayerCall(self._kept_inputs, self._grid, draws, labels)
+                self.call = LayerCall(self._kept_inputs, self._grid, given)
             return loss
 
         return layer_loss

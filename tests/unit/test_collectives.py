@@ -14,6 +14,7 @@ from raytrain.config import MotionObjectiveConfig, MovnetConfig, SupervisedConfi
 from raytrain.encoders import build_encoder
 from raytrain.layers import GlobalBatchNorm, GlobalBatchNorm2d, GlobalBatchNorm3d
 from raytrain.objectives import build_objective
+from tests.given import given_of
 
 ROWS, COLUMNS, IMAGES = 2, 2, 6
 LABELS = torch.tensor([0, 1, 2, 1, -1, -1])  # the two ranks hold 3 and 1 labelled samples
@@ -58,7 +59,7 @@ def joint_patches():
 def backward(model, patches, labels):
     grid = patches.shape[:3]
     representation = model.encoder.representation(model.encoder(patches.flatten(0, 2)), grid)
-    loss = model.objective.layer_loss(5, representation, None, labels)
+    loss = model.objective.layer_loss(5, representation, given_of(len(labels), targets=labels))
     loss.backward()
     return loss.detach()
 
@@ -75,7 +76,8 @@ def joint_masks():
 def backward_volume(model, share):
     clips = joint_clips()[share]
     representation = model.encoder.representation(model.encoder(clips), (1, len(clips), 1))
-    loss = model.objective.layer_loss(4, representation, joint_masks()[:, share], MOTIONS[share])
+    given = given_of(len(clips), joint_masks()[:, share], motion=MOTIONS[share])
+    loss = model.objective.layer_loss(4, representation, given)
     loss.backward()
     return loss.detach()
 

@@ -26,6 +26,7 @@ from raytrain.config import (
 )
 from raytrain.health import GRACE_LINES, RANK_ROWS, HealthJudge, HealthMeter, effective_rank, summarise
 from raytrain.pathway import Pathway
+from tests.given import given_of
 
 CPU = torch.device("cpu")
 LAYERS = [f"layer{number}" for number in range(1, 7)]
@@ -109,8 +110,8 @@ def test_figures_of_the_scores_are_those_of_the_formula(symmetric, synchronous):
     words = ("draws", 1)  # of which both signs come
     objective = build(config).objective
     cells = torch.from_numpy(generator("cells").normal(size=(7, 6, 7, 32))).float()
-    draws = objective.draw(generator(*words), num_images=6, num_rows=7, num_columns=7)
-    found = objective.observe(5, cells, draws)
+    draws = objective.draw(generator(*words), given_of(6), num_rows=7, num_columns=7)
+    found = objective.observe(5, cells, given_of(6, draws))
     flat, pairs = cells.reshape(-1, 32).double(), draws.pairs
     sizes, positive, negative = [], [], []
     for number, matrices in enumerate(objective.layer_parameters(5)):
@@ -138,7 +139,7 @@ def test_a_meter_sees_every_layer_as_the_loss_did():
     plain = build(batch_norm=True)
     maps = plain.views(batch_of(0), train=True).flatten(0, 2)
     draws = plain.objective.draw(
-        generator("negatives", 0, "lbp", 0, 0, 3), num_images=4, num_rows=7, num_columns=7
+        generator("negatives", 0, "lbp", 0, 0, 3), given_of(4), num_rows=7, num_columns=7
     )
     with torch.no_grad():
         for index, layer in enumerate(plain.encoder.layers):
@@ -149,7 +150,7 @@ def test_a_meter_sees_every_layer_as_the_loss_did():
             assert seen["rms"] == pytest.approx(float(cells.square().mean().sqrt()), rel=1e-4)
             assert seen["dead"] == float((cells == 0).all(0).float().mean())
             assert seen["rank"] == pytest.approx(rank_by_singular_values(cells), rel=1e-3)
-            scores = plain.objective.observe(index, cells.view(7, 4, 7, -1), draws)
+            scores = plain.objective.observe(index, cells.view(7, 4, 7, -1), given_of(4, draws))
             assert {name: seen[name] for name in SCORES} == pytest.approx(
                 {name: float(value) for name, value in scores.items()}, rel=1e-3
             )

@@ -28,6 +28,7 @@ from raytrain.config import (
 )
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.pathway import Pathway
+from tests.given import given_of
 
 CPU = torch.device("cpu")
 OBJECTIVES = (
@@ -111,14 +112,13 @@ def test_step_equals_one_adam_step_on_the_sum_of_all_losses():
     ours, plain = build(), build()
     losses = ours.step(batch_of(3), rank=2).losses
     patches = plain.views(batch_of(3), train=True)
-    draws = plain.objective.draw(
-        generator("negatives", 0, "lbp", 1, 3, 2), num_images=4, num_rows=7, num_columns=7
-    )
+    rng = generator("negatives", 0, "lbp", 1, 3, 2)
+    draws = plain.objective.draw(rng, given_of(4), num_rows=7, num_columns=7)
     maps, total = patches.flatten(0, 2), []
     for index, layer in enumerate(plain.encoder.layers):
         representation, maps = layer(maps.detach())
         cells = representation.mean((2, 3)).view(7, 4, 7, -1)
-        total.append(plain.objective.layer_loss(index, cells, draws, torch.zeros(4)))
+        total.append(plain.objective.layer_loss(index, cells, given_of(4, draws)))
     torch.stack(total).sum().backward()
     parameters = [*plain.encoder.parameters(), *plain.objective.parameters()]
     torch.optim.Adam(parameters, lr=1e-3).step()

@@ -11,6 +11,7 @@ from raytrain.config import ClappVideoConfig
 from raytrain.errors import ConfigError
 from raytrain.objectives import build_objective
 from raytrain.objectives.clapp_video import all_pairs_hinge_loss
+from tests.given import given_of
 
 FIXTURE = np.load(Path(__file__).parents[2] / "fixtures" / "clapp_parity.npz")
 ROWS, IMAGES, COLUMNS, CHANNELS = 5, 3, 4, 3
@@ -129,10 +130,9 @@ def test_the_objective_is_that_loss_of_its_layers(local, vectors):
     assert objective.layers == ((0, 1) if local else (1,))
     assert objective.local is local
     assert objective.device == torch.device("cpu")
-    draws = objective.draw(np.random.default_rng(0), num_images=IMAGES, num_rows=1, num_columns=1)
-    labels = torch.full((IMAGES,), -1)
+    draws = objective.draw(np.random.default_rng(0), given_of(IMAGES), num_rows=1, num_columns=1)
     (weight,) = objective.layer_parameters(1)
-    loss = objective.layer_loss(1, rows, draws, labels)
+    loss = objective.layer_loss(1, rows, given_of(IMAGES, draws))
     torch.testing.assert_close(loss, plain(rows, weight, spatial=vectors == "spatial"))
     loss.backward()
     trained = {name for name, value in objective.named_parameters() if value.grad is not None}
@@ -155,7 +155,7 @@ def test_observe_counts_the_terms(vectors, monkeypatch):
         figures.append(torch.stack([scores.abs().mean(), *active]))
     names = ("score", "active_positive", "active_negative")
     expected = dict(zip(names, torch.stack(figures).mean(0), strict=True))
-    seen = objective.observe(1, rows, None)
+    seen = objective.observe(1, rows, given_of(IMAGES))
     torch.testing.assert_close(seen, expected)
     assert 0 < seen["active_negative"] < 1
 
@@ -165,10 +165,10 @@ def test_scores_are_wide_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         narrow = all_pairs_hinge_loss(rows, matrices, spatial=True)
     assert torch.equal(narrow, all_pairs_hinge_loss(rows, matrices, spatial=True))
-    objective, plainly = build(), build().observe(1, rows, None)
+    objective, plainly = build(), build().observe(1, rows, given_of(IMAGES))
     with torch.autocast("cpu", torch.bfloat16):
-        assert objective.layer_loss(1, rows.bfloat16(), None, torch.zeros(3)).dtype == torch.float32
-        assert objective.observe(1, rows, None) == plainly
+        assert objective.layer_loss(1, rows.bfloat16(), given_of(IMAGES)).dtype == torch.float32
+        assert objective.observe(1, rows, given_of(IMAGES)) == plainly
 
 
 TOO_SHORT = r"objective.num_steps is 2, but layer{} has {} of time and needs 3; raise cut.num_frames or lower"
@@ -181,7 +181,7 @@ def test_too_few_steps_of_time_are_refused():
         build(num_rows=(2, 9))
     build(num_rows=(2, 9), local=False)
     with pytest.raises(ConfigError, match=TOO_SHORT.format(2, "2 steps")):
-        build().layer_loss(1, problem()[0][:2], None, torch.zeros(3))
+        build().layer_loss(1, problem()[0][:2], given_of(IMAGES))
 
 
 def test_settings_are_checked():

@@ -14,6 +14,7 @@ from raytrain.errors import ConfigError
 from raytrain.objectives.feedback import feedback_factors
 from raytrain.objectives.scores import Pairs
 from raytrain.pathway import Pathway
+from tests.given import given_of
 
 PAIRS = Pairs(num_rows=5, num_images=3, num_columns=2, num_steps=2, skip=1)
 NUM_PAIRS = sum(PAIRS.step_sizes)
@@ -90,7 +91,7 @@ def plain_losses(pathway, batch):
     """All layers' losses, top down, as the published code takes them: term by term, kept in one graph."""
     patches = pathway.views(batch, train=True)
     rng = generator("negatives", 0, "lbp", 1, 0, 0)
-    draws = pathway.objective.draw(rng, num_images=4, num_rows=7, num_columns=7)
+    draws = pathway.objective.draw(rng, given_of(4), num_rows=7, num_columns=7)
     maps, cells = patches.flatten(0, 2), []
     for layer in pathway.encoder.layers:
         representation_map, maps = layer(maps.detach())

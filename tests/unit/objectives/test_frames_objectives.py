@@ -10,6 +10,7 @@ from pipelines.forms.randomness import generator
 from raytrain.config import ClappConfig, HingeCpcConfig, SupervisedConfig, Vgg6Config
 from raytrain.encoders import build_encoder
 from raytrain.objectives import build_objective
+from tests.given import given_of
 
 FRAMES, CLIPS, STEPS, SKIP = 9, 4, 5, 1
 CHANNELS = (2, 3)
@@ -108,16 +109,16 @@ def test_hinge_objectives_predict_over_time(settings, kind):
     layers = (0, 1) if kind is ClappConfig else (1,)
     assert objective.layers == layers
     rng = generator("draws", 7)
-    draws = objective.draw(rng, num_images=CLIPS, num_rows=FRAMES, num_columns=1)
+    draws = objective.draw(rng, given_of(CLIPS), num_rows=FRAMES, num_columns=1)
     signs, negative = replayed(config, 7, len(layers))
     for position, layer in enumerate(layers):
         frames, weights = frames_of(CHANNELS[layer]), objective.layer_parameters(layer)
-        loss = objective.layer_loss(layer, frames, draws, torch.full((CLIPS,), -1))
+        loss = objective.layer_loss(layer, frames, given_of(CLIPS, draws))
         expected = plain(frames, weights, config, signs, negative, position)
         torch.testing.assert_close(loss, expected)
         inputs = [frames, *weights]
         torch.testing.assert_close(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs))
-        seen = objective.observe(layer, frames.detach(), draws)
+        seen = objective.observe(layer, frames.detach(), given_of(CLIPS, draws))
         assert all(bool(value.isfinite()) for value in seen.values())
 
 
@@ -149,8 +150,8 @@ def test_supervised_sees_the_mean_or_all_frames(pool, several):
     else:
         labels = torch.tensor([2, -1, 0, 1])
         expected = -logits.log_softmax(1)[[0, 2, 3], [2, 0, 1]].mean()
-    draws = objective.draw(generator("draws"), num_images=CLIPS, num_rows=FRAMES, num_columns=1)
-    loss = objective.layer_loss(1, frames, draws, labels)
+    draws = objective.draw(generator("draws"), given_of(CLIPS), num_rows=FRAMES, num_columns=1)
+    loss = objective.layer_loss(1, frames, given_of(CLIPS, draws, targets=labels))
     torch.testing.assert_close(loss, expected)
     inputs = [frames, *objective.parameters()]
     torch.testing.assert_close(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs))

@@ -9,9 +9,9 @@ from pipelines.forms.randomness import generator
 from raytrain.config import ClappConfig, HingeCpcConfig, Vgg6Config
 from raytrain.encoders import build_encoder, mean_over_pixels
 from raytrain.objectives import build_objective
+from tests.given import given_of
 
 ROWS, IMAGES, COLUMNS, STEPS, SKIP = 5, 3, 2, 3, 1
-NONE = torch.zeros(IMAGES, dtype=torch.int64)
 
 
 def modulation(representation, matrices, draws, pair_set, position, *, to_context, to_target):
@@ -60,7 +60,7 @@ def network(config):
     objective = build_objective(
         config, channels=encoder.channels, num_cells=ROWS * COLUMNS, num_classes=0, seed_words=("hebb",)
     ).double()
-    draws = objective.draw(generator("draws"), num_images=IMAGES, num_rows=ROWS, num_columns=COLUMNS)
+    draws = objective.draw(generator("draws"), given_of(IMAGES), num_rows=ROWS, num_columns=COLUMNS)
     patches = torch.from_numpy(generator("patches").normal(size=(ROWS * IMAGES * COLUMNS, 1, 16, 16)))
     return encoder, objective, draws, patches
 
@@ -74,7 +74,7 @@ def local_step(encoder, objective, draws, patches, *, detach=True):
         representation = mean_over_pixels(representation_map).view(ROWS, IMAGES, COLUMNS, -1)
         representations.append(representation.detach())
         if index in objective.layers:
-            total = total + objective.layer_loss(index, representation, draws, NONE)
+            total = total + objective.layer_loss(index, representation, given_of(IMAGES, draws))
         maps = maps.detach() if detach else maps
     total.backward()
     return inputs, representations

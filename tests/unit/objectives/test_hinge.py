@@ -11,6 +11,7 @@ from raytrain.config import ClappConfig
 from raytrain.objectives import build_objective
 from raytrain.objectives.hinge import hinge_loss
 from raytrain.objectives.scores import Pairs, draw_numbers, draw_signs, plan_scores
+from tests.given import given_of
 
 KINDS = ("same_image", "per_location", "everywhere")
 CONFIGS = [
@@ -136,7 +137,7 @@ def build(config, channels=(4, 8)):
 def test_draws_are_fresh_for_every_layer_and_set_and_repeat_with_the_key():
     objective = build(ClappConfig())
     draws = [
-        objective.draw(generator("negatives", key), num_images=32, num_rows=7, num_columns=7).scores
+        objective.draw(generator("negatives", key), given_of(32), num_rows=7, num_columns=7).scores
         for key in (0, 0, 1)
     ]
     assert draws[0].locations.shape == draws[0].weights.shape == (2, 2, 1, 105 * 32)

@@ -13,6 +13,7 @@ from raytrain.errors import ConfigError
 from raytrain.objectives import build_objective
 from raytrain.objectives.infonce import infonce_loss
 from raytrain.objectives.scores import Pairs, draw_numbers, plan_choices
+from tests.given import given_of
 
 KINDS = ("same_image", "per_location", "everywhere")
 CONFIGS = [
@@ -157,7 +158,7 @@ def build(config, channels=(4, 8)):
 def test_draws_are_fresh_for_every_layer_and_set_and_repeat_with_the_key():
     objective = build(InfonceConfig(symmetric=False))
     draws = [
-        objective.draw(generator("negatives", key), num_images=32, num_rows=7, num_columns=7)
+        objective.draw(generator("negatives", key), given_of(32), num_rows=7, num_columns=7)
         for key in (0, 0, 1)
     ]
     assert draws[0].choices.shape == (2, 2, 17, 105 * 32)
@@ -171,7 +172,7 @@ def test_draws_are_fresh_for_every_layer_and_set_and_repeat_with_the_key():
 
 def test_negatives_come_from_all_rows_columns_and_images_of_the_target_block():
     objective = build(InfonceConfig(num_steps=2))
-    draws = objective.draw(generator(0), num_images=4, num_rows=7, num_columns=7)
+    draws = objective.draw(generator(0), given_of(4), num_rows=7, num_columns=7)
     for step, first in ((0, 0), (1, 5 * 28)):
         last = first + (5 - step) * 28
         negatives = draws.choices[0, 0, 1:, first:last]
@@ -191,9 +192,9 @@ def test_local_has_a_loss_at_every_layer_and_end_to_end_one_at_the_last():
 
 def test_asymmetric_sums_two_losses_with_one_side_detached_each():
     objective = build(InfonceConfig(num_steps=2, symmetric=False)).double()
-    draws = objective.draw(generator(0), num_images=3, num_rows=5, num_columns=2)
+    draws = objective.draw(generator(0), given_of(3), num_rows=5, num_columns=2)
     rep = torch.from_numpy(generator("rep").normal(size=(5, 3, 2, 8))).requires_grad_()
-    loss = objective.layer_loss(1, rep, draws, torch.zeros(3))
+    loss = objective.layer_loss(1, rep, given_of(3, draws))
     loss.backward()
     whole, rep.grad = rep.grad, None
     parts = []
@@ -208,7 +209,7 @@ def test_asymmetric_sums_two_losses_with_one_side_detached_each():
 
 def test_observed_score_is_the_mean_of_all_scores():
     objective = build(InfonceConfig(num_steps=2, num_negatives=3, symmetric=False)).double()
-    draws = objective.draw(generator(0), num_images=3, num_rows=5, num_columns=2)
+    draws = objective.draw(generator(0), given_of(3), num_rows=5, num_columns=2)
     rep = torch.from_numpy(generator("rep").normal(size=(5, 3, 2, 8)))
     flat, expected = rep.view(-1, 8).numpy(), []
     for number, matrices in enumerate(objective.layer_parameters(1)):
@@ -216,7 +217,7 @@ def test_observed_score_is_the_mean_of_all_scores():
         for pair, (k, context) in enumerate(zip(draws.pairs.step, draws.pairs.context, strict=True)):
             predicted = flat[context] @ matrices[k].detach().numpy()
             expected += [abs(predicted @ flat[choice]) for choice in choices[:, pair]]
-    seen = objective.observe(1, rep, draws)
+    seen = objective.observe(1, rep, given_of(3, draws))
     assert seen.keys() == {"score"}
     assert seen["score"].item() == pytest.approx(np.mean(expected))
 
@@ -225,9 +226,11 @@ def test_memory_does_not_grow_with_the_number_of_negatives():
     peaks = []
     for count in (1, 16):
         objective = build(InfonceConfig(local=False, num_negatives=count), channels=(64,))
-        draws = objective.draw(generator(0), num_images=8, num_rows=7, num_columns=7)
+        draws = objective.draw(generator(0), given_of(8), num_rows=7, num_columns=7)
         rep = torch.randn(7, 8, 7, 64, requires_grad=True)
-        peaks.append(peak_bytes(lambda o=objective, r=rep, d=draws: o.layer_loss(0, r, d, None).backward()))
+        peaks.append(
+            peak_bytes(lambda o=objective, r=rep, d=draws: o.layer_loss(0, r, given_of(8, d)).backward())
+        )
     predictions = 105 * 8 * 64 * 4
     assert peaks[1] < peaks[0] + predictions
     assert peaks[1] < 6 * predictions, "16 gathered copies would be 16 times the predictions"

@@ -11,6 +11,7 @@ from raytrain.encoders import Encoder, Layer, mean_over_pixels
 from raytrain.objectives.clapp import Clapp
 from raytrain.objectives.hinge import HingeDraws, HingeObjective
 from raytrain.objectives.scores import Pairs, plan_scores
+from tests.given import given_of
 
 FIXTURE = np.load(Path(__file__).parents[2] / "fixtures" / "clapp_parity.npz")
 CHANNELS, POOLED, CONFIG = (6, 8, 10), (False, True, True), ClappConfig()
@@ -82,7 +83,7 @@ def test_local_layers(dtype, tolerance):
         representation_map, maps = layer(maps)
         representation = mean_over_pixels(representation_map).view(7, 4, 7, -1)
         compare(representation.permute(1, 3, 0, 2), FIXTURE[f"{tag}.rep"], tolerance)
-        loss = objective.layer_loss(index, representation, draws, torch.zeros(4))
+        loss = objective.layer_loss(index, representation, given_of(4, draws))
         maps = maps.detach()
         loss.backward()
         compare(loss, FIXTURE[f"{tag}.loss"], tolerance)
@@ -99,7 +100,7 @@ def test_end_to_end(dtype, tolerance):
     objective = objective.to(dtype)
     representation = encoder.representation(encoder(patches(dtype)), (7, 4, 7))
     draws = draws_of([tag], next(objective.parameters()))
-    loss = objective.layer_loss(2, representation, draws, torch.zeros(4))
+    loss = objective.layer_loss(2, representation, given_of(4, draws))
     loss.backward()
     compare(representation.permute(1, 3, 0, 2), FIXTURE[f"{tag}.rep"], tolerance)
     compare(loss, FIXTURE[f"{tag}.loss"], tolerance)

@@ -10,6 +10,7 @@ from pipelines.forms.randomness import generator
 from raytrain.config import MotionObjectiveConfig
 from raytrain.errors import ConfigError
 from raytrain.objectives import build_objective
+from tests.given import given_of
 
 IMAGES, CHANNELS, CELLS = 4, 3, 6
 LABELS = torch.tensor([[0, 11], [-1, -1], [1, 2], [0, 3]])
@@ -26,7 +27,7 @@ def build(**settings):
 
 
 def draw(objective, seed=0):
-    return objective.draw(generator("negatives", seed), num_images=IMAGES, num_rows=1, num_columns=1)
+    return objective.draw(generator("negatives", seed), given_of(IMAGES), num_rows=1, num_columns=1)
 
 
 def representation():
@@ -42,9 +43,11 @@ def test_loss_is_the_sum_of_two_cross_entropies_of_the_known():
         hidden = (features @ head.hidden.weight.T + head.hidden.bias) * mask
         logits = hidden @ head.output.weight.T + head.output.bias
         expected = expected + F.cross_entropy(logits[known], labels[known])
-    loss = objective.layer_loss(1, rows, draws, LABELS)
+    loss = objective.layer_loss(1, rows, given_of(IMAGES, draws, motion=LABELS))
     torch.testing.assert_close(loss, expected)
-    assert torch.autograd.gradcheck(lambda z: objective.layer_loss(1, z, draws, LABELS), (rows,))
+    assert torch.autograd.gradcheck(
+        lambda z: objective.layer_loss(1, z, given_of(IMAGES, draws, motion=LABELS)), (rows,)
+    )
     loss.backward()
     assert rows.grad[:, 1].abs().max() == 0, "a sample of unknown motion teaches nothing"
     assert (rows.grad[:, [0, 2, 3]] != 0).any(-1).all()
@@ -54,7 +57,9 @@ def test_loss_is_the_sum_of_two_cross_entropies_of_the_known():
 
 def test_nothing_known_costs_nothing():
     objective = build()
-    loss = objective.layer_loss(1, representation(), draw(objective), torch.full((IMAGES, 2), -1))
+    loss = objective.layer_loss(
+        1, representation(), given_of(IMAGES, draw(objective), motion=torch.full((IMAGES, 2), -1))
+    )
     assert loss == 0
 
 
@@ -89,7 +94,9 @@ def test_predict_is_the_network_without_dropout():
         F.cross_entropy(logits[known], labels[known])
         for logits, labels in zip(without.predict(rows), LABELS.T, strict=True)
     )
-    torch.testing.assert_close(without.layer_loss(1, rows, draw(without), LABELS), expected)
+    torch.testing.assert_close(
+        without.layer_loss(1, rows, given_of(IMAGES, draw(without), motion=LABELS)), expected
+    )
 
 
 def test_masks_are_a_function_of_the_generator_alone():
@@ -111,7 +118,10 @@ def test_logits_are_wide_under_autocast():
     rows = torch.randn(2, IMAGES, 3, CHANNELS)
     with torch.autocast("cpu", torch.bfloat16):
         assert {logits.dtype for logits in objective.predict(rows)} == {torch.float32}
-        assert objective.layer_loss(1, rows, draw(objective), LABELS).dtype == torch.float32
+        assert (
+            objective.layer_loss(1, rows, given_of(IMAGES, draw(objective), motion=LABELS)).dtype
+            == torch.float32
+        )
 
 
 @pytest.mark.parametrize(("name", "value"), [("dropout", 1.0), ("dropout", -0.1), ("hidden", 0)])
@@ -128,9 +138,9 @@ def test_two_heads_learn_two_things():
     rows = code.float().view(1, 64, CELLS, CHANNELS)
     optimizer = torch.optim.Adam(objective.parameters(), 0.05)
     for _ in range(60):
-        draws = objective.draw(rng, num_images=64, num_rows=1, num_columns=1)
+        draws = objective.draw(rng, given_of(64), num_rows=1, num_columns=1)
         optimizer.zero_grad()
-        objective.layer_loss(1, rows, draws, labels).backward()
+        objective.layer_loss(1, rows, given_of(64, draws, motion=labels)).backward()
         optimizer.step()
     kind, speed = objective.predict(rows)
     assert torch.equal(kind.argmax(1), labels[:, 0])

@@ -19,6 +19,7 @@ from raytrain.training.factory import estimate_standardisers
 from raytrain.training.plan import RunSetup
 from tests.conftest import StopAfter
 from tests.event_runs import STEMS, event_values
+from tests.given import given_of
 
 CPU = torch.device("cpu")
 
@@ -80,7 +81,9 @@ def test_a_local_objective_trains_the_stem_by_the_first_layers_loss_alone(tmp_pa
     views = twin.cut_views(twin.views(batch, train=True))
     maps, _ = twin.encoder.layers[0](views.flatten(0, 2))
     representation = twin.encoder.representation(maps, views.shape[:3])
-    twin.objective.layer_loss(0, representation, draws[0], batch.targets).backward()
+    twin.objective.layer_loss(
+        0, representation, given_of(len(batch), draws[0], targets=batch.targets)
+    ).backward()
     assert found.keys() == trained.keys()
     for name, parameter in twin.encoder.stem.named_parameters():
         assert (parameter.grad != 0).any()
