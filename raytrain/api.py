@@ -17,10 +17,10 @@ from pipelines.sources import open_manifest
 from raytrain.config import CacheConfig, DataConfig, ProbeConfig, RunConfig, load_toml, preset_names
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
-from raytrain.training.measure import probe as probe_setup
+from raytrain.training.evaluate import probe as probe_setup
+from raytrain.training.evaluate import represent as represent_setup
 from raytrain.training.paths import CONFIG, LOG, REPORT, SUMMARY
 from raytrain.training.plan import RunSetup
-from raytrain.training.represent import represent as represent_setup
 from raytrain.training.run import Watcher, prepare_setup
 from raytrain.training.run import run as run_all
 from raytrain.training.run_folder import open_run_folder, settle, write_atomic
@@ -205,7 +205,7 @@ def export(
 ) -> "ExportReport":
     """Write a run's trained encoders for other programs, to `out` or RUN/export; see `load_encoder`."""
     from raytrain.exporting import export_run
-    from raytrain.training.finished import read_run
+    from raytrain.training.run_folder import read_run
 
     setup = read_run(folder, data_root=data_root)
     return export_run(setup, out=out, names=pathways, onnx=onnx, torch_export=torch_export, say=say)
@@ -219,8 +219,8 @@ def replay(
     Beside a sheet lies a text of every tensor.
     """
     from raytrain.reporting.replay import replay_sheet, replay_text
-    from raytrain.training.finished import read_run
     from raytrain.training.replay_ranks import replay as replay_ranks
+    from raytrain.training.run_folder import read_run
 
     setup = read_run(folder, data_root=data_root)
     replays = replay_ranks(setup, pathway, step, say=say)
@@ -274,7 +274,7 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
     from pipelines.sources import SOURCES
     from pipelines.views.operators import OPERATORS
     from pipelines.views.operators.events import EVENT_OPERATORS
-    from raytrain.config.operators import EventsConfig
+    from raytrain.config.operators import PlainEventsConfig
     from raytrain.encoders import ENCODERS
     from raytrain.objectives import OBJECTIVES
     from raytrain.stems import STEMS
@@ -285,7 +285,7 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
     all_kinds = {
         "presets": {name: preset_title(name) for name in preset_names()},
         "sources": first_lines({s: importlib.import_module(f"pipelines.sources.{s}") for s in SOURCES}),
-        "operators": first_lines({**OPERATORS, **EVENT_OPERATORS, "events": EventsConfig}),
+        "operators": first_lines({**OPERATORS, **EVENT_OPERATORS, "events": PlainEventsConfig}),
         "stems": first_lines(STEMS),
         "encoders": first_lines(ENCODERS),
         "objectives": first_lines(OBJECTIVES),

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pipelines.forms.randomness import generator
 from pipelines.stream.batch import Batch, ImageBatch
-from pipelines.stream.stage import view_name
+from pipelines.stream.stage import operated_name
 from pipelines.views.events import Events
 from pipelines.views.standardise import Standardiser
 from pipelines.views.views import Views
@@ -117,8 +117,8 @@ class Pathway:
         Patches [C, p, p] or frames [C, h, w] in rows, or volumes [C, T, h, w] in one; events where it has a
         stem. Augmented by the batch's own draws when `train`, else cropped in the centre.
         """
-        if train and isinstance(batch, ImageBatch) and view_name(self.config) in batch.operated:
-            operated = batch.operated[view_name(self.config)]
+        if train and isinstance(batch, ImageBatch) and operated_name(self.config) in batch.operated:
+            operated = batch.operated[operated_name(self.config)]
             return self._views.of_maps(operated.to(self.device, non_blocking=True))
         draws = None
         if train:

@@ -33,7 +33,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class View:
+class SquareRequest:
     """Frames of one clip that are wanted as one kind of square."""
 
     numbers: Int64s

@@ -15,7 +15,7 @@ from pipelines.decode import video_decord, video_pyav, video_torchcodec
 from pipelines.decode.clip_index import ClipIndex, opened, read_index
 from pipelines.decode.image import Fit
 from pipelines.decode.refused import RefusedError
-from pipelines.decode.square import View, covering_square, fitted_square
+from pipelines.decode.square import SquareRequest, covering_square, fitted_square
 from pipelines.forms.clips import LARGE, ClipMeta, DecodedClip, FramePlan, Int64s
 from pipelines.forms.quarantine import BadSample
 
@@ -55,20 +55,20 @@ def decode_clip(
     with opened(source) as clip:
         index = read_index(*clip, max_pixels=max_pixels)
         planned = plan(index.meta)
-        views = _views(planned, index.meta, canvas_px=canvas_px, fit=fit, max_pixels=max_pixels)
-        names, (frames, large) = _read(source, index, views, clip, decoder)
+        asked = _requests(planned, index.meta, canvas_px=canvas_px, fit=fit, max_pixels=max_pixels)
+        names, (frames, large) = _read(source, index, asked, clip, decoder)
     return DecodedClip(meta=index.meta, frames=frames, large=large, decoder=names[0] or names[1])
 
 
-def _views(
+def _requests(
     planned: FramePlan, meta: ClipMeta, *, canvas_px: int, fit: Fit, max_pixels: int
-) -> tuple[View, View]:
+) -> tuple[SquareRequest, SquareRequest]:
     for numbers in (planned.frames, planned.large):
         _check_numbers(numbers, meta)
     side = LARGE * canvas_px
     small = fitted_square(meta.width, meta.height, side=canvas_px, fit=fit)
     large = covering_square(meta.width, meta.height, side=side, offset=planned.large_offset)
-    return View(planned.frames, small), View(planned.large, large)
+    return SquareRequest(planned.frames, small), SquareRequest(planned.large, large)
 
 
 def _check_numbers(numbers: Int64s, meta: ClipMeta) -> None:
@@ -81,28 +81,28 @@ def _check_numbers(numbers: Int64s, meta: ClipMeta) -> None:
 def _read(
     source: bytes,
     index: ClipIndex,
-    views: Sequence[View],
+    asked: Sequence[SquareRequest],
     clip: tuple[InputContainer, VideoStream],
     decoder: str,
 ) -> tuple[list[str], list[NDArray[np.uint8]]]:
-    """Return which decoder took each view, and its squares.
+    """Return which decoder took each request, and its squares.
 
-    Each view is offered to the decoders by itself: they differ by rounding, and what a pathway sees must not
-    depend on what another one asks of the same clip. PyAV takes all that are left in one pass.
+    Each is offered to the decoders by itself: they differ by rounding, and what a pathway sees must not
+    depend on what another asks of the same clip. PyAV takes all that are left in one pass.
     """
-    names, order = [""] * len(views), _order(decoder)
-    squares = [view.empty() for view in views]
+    names, order = [""] * len(asked), _order(decoder)
+    squares = [one.empty() for one in asked]
     refusals: list[str] = []
     left: list[int] = []
-    for place, view in enumerate(views):
-        if not len(view.numbers):
+    for place, one in enumerate(asked):
+        if not len(one.numbers):
             continue
         for name in order:
             if name == "pyav":
                 left.append(place)
                 break
             try:
-                (squares[place],) = _RESIZING[name](source, index, [view])
+                (squares[place],) = _RESIZING[name](source, index, [one])
             except RefusedError as refusal:
                 refusals.append(str(refusal))
                 continue
@@ -111,7 +111,7 @@ def _read(
         else:
             raise BadSample(f"{'; '.join(refusals)}; set data.video.decoder to auto")
     if left:
-        made = video_pyav.read_squares(source, index, [views[place] for place in left], clip)
+        made = video_pyav.read_squares(source, index, [asked[place] for place in left], clip)
         for place, found in zip(left, made, strict=True):
             names[place], squares[place] = "pyav", found
     return names, squares

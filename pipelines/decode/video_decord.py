@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.decode.clip_index import ClipIndex
 from pipelines.decode.refused import RefusedError
-from pipelines.decode.square import View
+from pipelines.decode.square import SquareRequest
 from pipelines.decode.video_pyav import Scaler, frame_of
 
 _FORMATS = ("mp4", "avi", "matroska", "flv")
@@ -36,19 +36,19 @@ def is_installed() -> bool:
     return True
 
 
-def read_squares(source: bytes, index: ClipIndex, views: Sequence[View]) -> list[NDArray[np.uint8]]:
-    """Return the squares of each view, every frame decoded once: u8[n, 3, side, side] each.
+def read_squares(source: bytes, index: ClipIndex, asked: Sequence[SquareRequest]) -> list[NDArray[np.uint8]]:
+    """Return the squares that each asks for, every frame decoded once: u8[n, 3, side, side] each.
 
     Raises:
         RefusedError: a clip that decord numbers or turns differently, or cannot decode.
     """
     _check(index)
-    size = _decoder_size(index, views)
+    size = _decoder_size(index, asked)
     reader = _open(source, size)
     try:
         if len(reader) != index.num_packets:
             raise RefusedError(f"decord counts {len(reader)} frames, not {index.num_packets}")
-        return _read(reader, index, views, resized=size != _stored_size(index))
+        return _read(reader, index, asked, resized=size != _stored_size(index))
     except _errors() as error:
         raise RefusedError(f"decord: {_last_line(error)}") from None
 
@@ -62,9 +62,9 @@ def _check(index: ClipIndex) -> None:
         raise RefusedError("decord counts frames that are cut out of the clip, or of another video in it")
 
 
-def _decoder_size(index: ClipIndex, views: Sequence[View]) -> tuple[int, int]:
-    """Return width and height that decord resizes to: the only view's, or the stored ones."""
-    sizes = {(view.square.width, view.square.height) for view in views}
+def _decoder_size(index: ClipIndex, asked: Sequence[SquareRequest]) -> tuple[int, int]:
+    """Return width and height that decord resizes to: those of the only request, or the stored ones."""
+    sizes = {(one.square.width, one.square.height) for one in asked}
     if len(sizes) == 1 and _rows_are_read_right(next(iter(sizes))[0]):
         return next(iter(sizes))
     if not _rows_are_read_right(index.meta.width):
@@ -98,17 +98,19 @@ def _open(source: bytes, size: tuple[int, int]) -> Any:
         raise RefusedError(f"decord: {_last_line(error)}") from None
 
 
-def _read(reader: Any, index: ClipIndex, views: Sequence[View], *, resized: bool) -> list[NDArray[np.uint8]]:
-    wanted = sorted({int(number) for view in views for number in view.numbers})
-    places = [{int(number): place for place, number in enumerate(view.numbers)} for view in views]
-    scalers = [Scaler(view.square, index) for view in views]
-    squares = [view.empty() for view in views]
+def _read(
+    reader: Any, index: ClipIndex, asked: Sequence[SquareRequest], *, resized: bool
+) -> list[NDArray[np.uint8]]:
+    wanted = sorted({int(number) for one in asked for number in one.numbers})
+    places = [{int(number): place for place, number in enumerate(one.numbers)} for one in asked]
+    scalers = [Scaler(one.square, index) for one in asked]
+    squares = [one.empty() for one in asked]
     for number, pixels in zip(wanted, _frames(reader, wanted, index), strict=True):
         if pixels.ndim != 3 or pixels.shape[2] != 3:
             raise RefusedError(f"decord gives frame {number} as {pixels.shape}")
-        for view, place, scaler, out in zip(views, places, scalers, squares, strict=True):
+        for one, place, scaler, out in zip(asked, places, scalers, squares, strict=True):
             if number in place:
-                out[place[number]] = view.square.take(pixels) if resized else scaler(frame_of(pixels))
+                out[place[number]] = one.square.take(pixels) if resized else scaler(frame_of(pixels))
     return squares
 
 

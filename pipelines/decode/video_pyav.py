@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipelines.decode.clip_index import ClipIndex, opened
-from pipelines.decode.square import Square, View
+from pipelines.decode.square import Square, SquareRequest
 from pipelines.forms.quarantine import BadSample
 
 
@@ -36,9 +36,9 @@ class Scaler:
 
 
 def read_squares(
-    source: bytes, index: ClipIndex, views: Sequence[View], clip: tuple[InputContainer, VideoStream]
+    source: bytes, index: ClipIndex, asked: Sequence[SquareRequest], clip: tuple[InputContainer, VideoStream]
 ) -> list[NDArray[np.uint8]]:
-    """Return the squares of each view, every frame decoded once: u8[n, 3, side, side] each.
+    """Return the squares that each asks for, every frame decoded once: u8[n, 3, side, side] each.
 
     Args:
         clip: the opened source; decoding goes on in it where it can be told which frames come.
@@ -46,10 +46,10 @@ def read_squares(
     Raises:
         BadSample: a frame is missing or broken.
     """
-    wanted = sorted({int(number) for view in views for number in view.numbers})
-    places = [{int(number): place for place, number in enumerate(view.numbers)} for view in views]
-    scalers = [Scaler(view.square, index) for view in views]
-    squares = [view.empty() for view in views]
+    wanted = sorted({int(number) for one in asked for number in one.numbers})
+    places = [{int(number): place for place, number in enumerate(one.numbers)} for one in asked]
+    scalers = [Scaler(one.square, index) for one in asked]
+    squares = [one.empty() for one in asked]
     for number, frame in _wanted_frames(source, index, wanted, clip):
         for place, scaler, out in zip(places, scalers, squares, strict=True):
             if number in place:

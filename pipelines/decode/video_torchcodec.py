@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipelines.decode.clip_index import ClipIndex
 from pipelines.decode.refused import RefusedError
-from pipelines.decode.square import View
+from pipelines.decode.square import SquareRequest
 from pipelines.decode.video_pyav import Scaler, frame_of
 
 
@@ -20,8 +20,8 @@ def is_installed() -> bool:
     return True
 
 
-def read_squares(source: bytes, index: ClipIndex, views: Sequence[View]) -> list[NDArray[np.uint8]]:
-    """Return the squares of each view, every frame decoded once: u8[n, 3, side, side] each.
+def read_squares(source: bytes, index: ClipIndex, asked: Sequence[SquareRequest]) -> list[NDArray[np.uint8]]:
+    """Return the squares that each asks for, every frame decoded once: u8[n, 3, side, side] each.
 
     Raises:
         RefusedError: a clip that torchcodec numbers or turns differently, or cannot decode.
@@ -32,7 +32,7 @@ def read_squares(source: bytes, index: ClipIndex, views: Sequence[View]) -> list
         raise RefusedError("torchcodec identifies frames by time stamps, and this clip has none to rely on")
     if index.turn != type(index.turn)():
         raise RefusedError("whether torchcodec turns frames depends on its version")
-    wanted = sorted({int(number) for view in views for number in view.numbers})
+    wanted = sorted({int(number) for one in asked for number in one.numbers})
     try:
         decoder = VideoDecoder(source, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact")
         if decoder.metadata.num_frames != index.meta.num_frames:
@@ -47,17 +47,17 @@ def read_squares(source: bytes, index: ClipIndex, views: Sequence[View]) -> list
     times = index.stamps[wanted] * float(index.time_base)
     if not np.allclose(batch.pts_seconds.numpy(), times, atol=1e-4):
         raise RefusedError("torchcodec gives frames of other times")
-    return _squares(batch.data.numpy(), wanted, index, views)
+    return _squares(batch.data.numpy(), wanted, index, asked)
 
 
 def _squares(
-    pixels: NDArray[np.uint8], wanted: list[int], index: ClipIndex, views: Sequence[View]
+    pixels: NDArray[np.uint8], wanted: list[int], index: ClipIndex, asked: Sequence[SquareRequest]
 ) -> list[NDArray[np.uint8]]:
     place = {number: position for position, number in enumerate(wanted)}
     squares = []
-    for view in views:
-        scaler, out = Scaler(view.square, index), view.empty()
-        for row, number in enumerate(view.numbers):
+    for one in asked:
+        scaler, out = Scaler(one.square, index), one.empty()
+        for row, number in enumerate(one.numbers):
             out[row] = scaler(frame_of(pixels[place[int(number)]]))
         squares.append(out)
     return squares

@@ -60,7 +60,7 @@ class Chunk:
     """how many samples were special in some way, e.g. `short`: clips whose last frame was repeated"""
     quarantined: list[dict[str, str]] = field(default_factory=list)
     operated: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """outputs of operators placed in the stream, f32[L, C, H, W] by view name"""
+    """outputs of operators placed in the stream, f32[L, C, H, W] by name"""
 
     def __post_init__(self) -> None:
         if len(self.label_sets) != len(self.rows):

@@ -68,7 +68,7 @@ class DecodedClip:
 
 
 @dataclass(frozen=True)
-class Motion:
+class PlannedMotion:
     """What was drawn for one sample of a motion cut."""
 
     kind: int
@@ -89,7 +89,7 @@ class Wanted:
     """i64[T] at LARGE size"""
     short: bool
     """the clip ended before T frames: its last one is repeated"""
-    motion: Motion | None = None
+    motion: PlannedMotion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def _motion(request: MotionConfig, meta: ClipMeta, draws: _Draws) -> Wanted:
         number = draws.below(len(EGO_SPEEDS), "egomotion speed")
         down, across = EGO_SPEEDS[number]
         window = (*_path(top, down / 2), *_path(left, across / 2))
-        motion = Motion(EGO, NUM_SCENE_SPEEDS + number, (window[0], window[2], window[1], window[3]))
+        motion = PlannedMotion(EGO, NUM_SCENE_SPEEDS + number, (window[0], window[2], window[1], window[3]))
         frame = draws.below(meta.num_frames, "egomotion frame")
         return Wanted(_none(), np.full(length, frame), short=False, motion=_stilled(request, motion, draws))
     fitting = [
@@ -206,7 +206,7 @@ def _motion(request: MotionConfig, meta: ClipMeta, draws: _Draws) -> Wanted:
     short, numbers = bool(numbers[-1] > last), np.minimum(numbers, last)
     if request.still:
         numbers = np.full(length, numbers[draws.below(length, "still frame")])
-    motion = Motion(SCENE, speed, (top, left, top, left))
+    motion = PlannedMotion(SCENE, speed, (top, left, top, left))
     if request.scene_view == "window":
         return Wanted(_none(), numbers, short=short, motion=motion)
     return Wanted(numbers, _none(), short=short, motion=motion)
@@ -218,13 +218,13 @@ def _path(start: float, distance: float) -> tuple[float, float]:
     return first, first + distance
 
 
-def _stilled(request: MotionConfig, motion: Motion, draws: _Draws) -> Motion:
+def _stilled(request: MotionConfig, motion: PlannedMotion, draws: _Draws) -> PlannedMotion:
     if not request.still:
         return motion
     share = draws.below(request.num_frames, "still frame") / (request.num_frames - 1)
     top, left, bottom, right = motion.window
     here = (top + share * (bottom - top), left + share * (right - left))
-    return Motion(motion.kind, motion.speed, (*here, *here))
+    return PlannedMotion(motion.kind, motion.speed, (*here, *here))
 
 
 def _union(parts: Sequence[Int64s]) -> Int64s:

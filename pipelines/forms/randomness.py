@@ -27,6 +27,16 @@ def hash_keys(keys: list[str]) -> UInt64s:
     return np.array([hash_words(key) for key in keys], dtype=np.uint64)
 
 
+def hash_sequence(key_hashes: UInt64s, positions: NDArray[np.int64]) -> int:
+    """Return a 64-bit hash of which sample stands at which position.
+
+    Hashes of a sequence's parts add up to its own, modulo 2^64: ranks need not hold what they hash together.
+    """
+    with np.errstate(over="ignore"):
+        places = _mix((positions.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+        return int(_mix(places ^ _mix(key_hashes.astype(np.uint64))).sum(dtype=np.uint64))
+
+
 def generator(*words: int | str) -> np.random.Generator:
     """Return a numpy generator (Philox) keyed by the words."""
     key = np.array([hash_words(0, *words), hash_words(1, *words)], dtype=np.uint64)

@@ -107,16 +107,16 @@ def render(scene: Scene, *, size_px: int, num_frames: int, rate_hz: float) -> It
     width = frame_width(size_px)
     across = (((np.arange(width) + 0.5) * 2 - width) / size_px).astype(np.float32)
     down = (((np.arange(size_px) + 0.5) * 2 - size_px) / size_px).astype(np.float32)
-    views = move(scene, np.arange(num_frames) / rate_hz)
+    poses = move(scene, np.arange(num_frames) / rate_hz)
     ground = _texture(scene, "ground", scene.values["ground_frequency"])
     sprite = _sprite(scene)
     shade, gain = _light(scene, across, down, np.arange(num_frames) / rate_hz)
     rng = generator("clip noise", scene.name)
     noise, starts = _noise(), rng.integers(0, _NOISE_LENGTH - size_px * width * 3, num_frames)
     for number in range(num_frames):
-        view = {name: float(values[number]) for name, values in views.items()}
-        frame = _sample_ground(ground, view, across, down)
-        _draw_object(frame, sprite, view, across, down)
+        pose = {name: float(values[number]) for name, values in poses.items()}
+        frame = _sample_ground(ground, pose, across, down)
+        _draw_object(frame, sprite, pose, across, down)
         lit = frame * (shade * np.float32(gain[number]))
         lit += noise[starts[number] : starts[number] + lit.size].reshape(lit.shape)
         yield np.clip(lit, 0, 255, out=lit).astype(np.uint8)
@@ -174,14 +174,14 @@ def _fold_log(value: float, way: Float64s, low: float, high: float) -> Float64s:
 
 
 def _sample_ground(
-    ground: NDArray[np.uint32], view: dict[str, float], across: Float32s, down: Float32s
+    ground: NDArray[np.uint32], pose: dict[str, float], across: Float32s, down: Float32s
 ) -> UInt8s:
     """Return the ground as the camera sees it, u8[H, W, 3]; the texture goes on for ever."""
-    scale = TEXELS_A_UNIT / view["zoom"]
-    cosine, sine = scale * np.cos(view["roll"]), scale * np.sin(view["roll"])
-    x, y = across - np.float32(view["pivot_x"]), down - np.float32(view["pivot_y"])
+    scale = TEXELS_A_UNIT / pose["zoom"]
+    cosine, sine = scale * np.cos(pose["roll"]), scale * np.sin(pose["roll"])
+    x, y = across - np.float32(pose["pivot_x"]), down - np.float32(pose["pivot_y"])
     # Moved by whole periods to be positive, where cutting off is rounding down.
-    start_x, start_y = ((4 + view[name]) * TEXTURE_TEXELS for name in ("across", "down"))
+    start_x, start_y = ((4 + pose[name]) * TEXTURE_TEXELS for name in ("across", "down"))
     columns = (np.float32(cosine) * x + np.float32(start_x))[None, :] + (np.float32(sine) * y)[:, None]
     rows = (np.float32(-sine) * x + np.float32(start_y))[None, :] + (np.float32(cosine) * y)[:, None]
     index = (rows.astype(np.int32) & (TEXTURE_TEXELS - 1)) * TEXTURE_TEXELS
@@ -191,15 +191,15 @@ def _sample_ground(
 
 
 def _draw_object(
-    frame: UInt8s, sprite: NDArray[np.uint32], view: dict[str, float], across: Float32s, down: Float32s
+    frame: UInt8s, sprite: NDArray[np.uint32], pose: dict[str, float], across: Float32s, down: Float32s
 ) -> None:
     """Draw the object into a frame u8[H, W, 3]; only its surroundings are touched."""
-    reach = view["size"] * _SPRITE_EDGE * np.sqrt(2)
-    left, right = np.searchsorted(across, (view["x"] - reach, view["x"] + reach))
-    top, bottom = np.searchsorted(down, (view["y"] - reach, view["y"] + reach))
-    x, y = across[left:right] - np.float32(view["x"]), down[top:bottom] - np.float32(view["y"])
-    texels = _SPRITE_TEXELS / (2 * _SPRITE_EDGE * view["size"])
-    cosine, sine = np.float32(texels * np.cos(view["spin"])), np.float32(texels * np.sin(view["spin"]))
+    reach = pose["size"] * _SPRITE_EDGE * np.sqrt(2)
+    left, right = np.searchsorted(across, (pose["x"] - reach, pose["x"] + reach))
+    top, bottom = np.searchsorted(down, (pose["y"] - reach, pose["y"] + reach))
+    x, y = across[left:right] - np.float32(pose["x"]), down[top:bottom] - np.float32(pose["y"])
+    texels = _SPRITE_TEXELS / (2 * _SPRITE_EDGE * pose["size"])
+    cosine, sine = np.float32(texels * np.cos(pose["spin"])), np.float32(texels * np.sin(pose["spin"]))
     middle = np.float32(_SPRITE_TEXELS / 2)
     columns = (cosine * x + middle)[None, :] + (sine * y)[:, None]
     rows = (-sine * x + middle)[None, :] + (cosine * y)[:, None]

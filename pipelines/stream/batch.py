@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipelines.forms.chunk import Chunk
 from pipelines.forms.clip_columns import clip_shape, copy_clip, motion_of
+from pipelines.forms.randomness import hash_sequence
 from pipelines.order.plan import BatchPlan, Cursor
 from pipelines.views.events import Events, join_events
 
@@ -48,6 +49,11 @@ class Batch:
         return len(self.keys)
 
     @property
+    def sequence_hash(self) -> str:
+        """Which sample stands at which position, 16 hex digits."""
+        return f"{hash_sequence(self.key_hashes, self.positions):016x}"
+
+    @property
     def pixels(self) -> Tensor | Events:
         """What the samples show: u8[B, ..., 3, H, W], or recordings of events."""
         raise NotImplementedError
@@ -79,7 +85,7 @@ class ImageBatch(Batch):
     images: Tensor
     """u8[B, 3, H, W]"""
     operated: dict[str, Tensor] = field(default_factory=dict)
-    """outputs of operators placed in the stream, by view name"""
+    """outputs of operators placed in the stream, by name"""
 
     @property
     def pixels(self) -> Tensor:
@@ -130,8 +136,8 @@ class BatchReader:
         self._plan, self._take, self._request, self._pin = plan, take, request, pin
         self._open: dict[int, Chunk] = {}
 
-    def read(self, cursor: Cursor, view: str = "") -> Batch:
-        """Return the batch at a cursor; `view` names the stream-placed operator output that is wanted too."""
+    def read(self, cursor: Cursor, staged: str = "") -> Batch:
+        """Return the batch at a cursor; `staged` names an output of the stage that is wanted too."""
         positions = self._plan.positions(cursor)
         numbers, offsets = self._plan.chunks.locate(cursor.epoch, positions)
         needed = [int(number) for number in np.unique(numbers)]
@@ -140,10 +146,10 @@ class BatchReader:
             if number not in self._open:
                 self._open[number] = self._take(number)
         parts = [(self._open[number], np.flatnonzero(numbers == number)) for number in needed]
-        return self._copy(cursor, positions, [(chunk, here, offsets[here]) for chunk, here in parts], view)
+        return self._copy(cursor, positions, [(chunk, here, offsets[here]) for chunk, here in parts], staged)
 
     def _copy(
-        self, cursor: Cursor, positions: NDArray[np.int64], parts: list[tuple[Chunk, Any, Any]], view: str
+        self, cursor: Cursor, positions: NDArray[np.int64], parts: list[tuple[Chunk, Any, Any]], staged: str
     ) -> Batch:
         def gather(name: str) -> NDArray[Any]:
             first = getattr(parts[0][0], name)
@@ -178,7 +184,7 @@ class BatchReader:
             return EventBatch(**common, events=self._events(len(positions), parts))
         if self._request:
             return ClipBatch(**common, **self._clips(len(positions), parts))
-        operated = {view: gather_tensor([chunk.operated[view] for chunk, *_ in parts])} if view else {}
+        operated = {staged: gather_tensor([chunk.operated[staged] for chunk, *_ in parts])} if staged else {}
         images = gather_tensor([chunk.images for chunk, *_ in parts])
         return ImageBatch(**common, images=images, operated=operated)
 

@@ -17,14 +17,19 @@ from raytrain.config.pathway import PathwayConfig
 PIECE = 64  # samples operated on at a time: bounds memory, and changes no value
 
 
-def view_name(pathway: PathwayConfig) -> str:
+def operated_name(pathway: PathwayConfig) -> str:
     """Return the name of what augmentation and operator make: equal settings, equal name."""
     settings = repr((pathway.augmentation, pathway.operator))
     return f"{pathway.operator.name}-{hash_words(settings):016x}"
 
 
-def view_sample_bytes(pathway: PathwayConfig, canvas_px: int) -> int:
-    """Return the bytes of one sample's view."""
+def staged_name(pathway: PathwayConfig) -> str:
+    """Return the name of what the stream makes for a pathway; "": it operates itself."""
+    return operated_name(pathway) if pathway.placement == "stream" else ""
+
+
+def operated_sample_bytes(pathway: PathwayConfig, canvas_px: int) -> int:
+    """Return the bytes of what augmentation and operator make of one sample."""
     size = pathway.augmentation.crop_px or canvas_px
     probe = build_operator(pathway.operator)(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     return int(probe.numel() * probe.element_size())
@@ -34,14 +39,15 @@ def view_sample_bytes(pathway: PathwayConfig, canvas_px: int) -> int:
 class StageSettings:
     """What a stage actor is built from."""
 
-    views: dict[str, PathwayConfig]
+    pathways: dict[str, PathwayConfig]
+    """by `operated_name`"""
     canvas_px: int
     seed: int
     on_operated: Callable[[str, int], None] | None = None
 
 
 class OperatorStage:
-    """Adds the outputs of augmentation and operator to a chunk, f32[L, C, H, W] by view name."""
+    """Adds the outputs of augmentation and operator to a chunk, f32[L, C, H, W] by `operated_name`."""
 
     def __init__(self, settings: StageSettings) -> None:
         self._settings = settings
@@ -52,16 +58,16 @@ class OperatorStage:
                 ImageAugmentation(pathway.augmentation, canvas_px=settings.canvas_px),
                 build_operator(pathway.operator).to(self._device),
             )
-            for name, pathway in settings.views.items()
+            for name, pathway in settings.pathways.items()
         }
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the chunk's table with the views added."""
+        """Return the chunk's table with those outputs added."""
         return to_table(self.operate(from_table(table)))
 
     @torch.no_grad()
     def operate(self, chunk: Chunk) -> Chunk:
-        """Return the chunk with the views added."""
+        """Return the chunk with those outputs added."""
         return replace(chunk, operated={name: self._operate(name, chunk) for name in self._parts})
 
     def _operate(self, name: str, chunk: Chunk) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from pipelines.views.events import Events
 from pipelines.views.operators import build_operator
 from pipelines.views.operators.events import build_event_operator
 from pipelines.views.standardise import Standardiser
-from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig, EventsConfig
+from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig, PlainEventsConfig
 from raytrain.config.pathway import AugmentationConfig, PathwayConfig
 from raytrain.config.stems import MatrixLstmConfig, NoStemConfig
 
@@ -38,7 +38,7 @@ class Operated(nn.Module):
         self.augmentation: ImageAugmentation | EventAugmentation
         if isinstance(operator, EventOperatorConfig):
             self.augmentation = EventAugmentation(augmentation)
-            plain = isinstance(operator, EventsConfig)
+            plain = isinstance(operator, PlainEventsConfig)
             self.operator = nn.Identity() if plain else build_event_operator(operator)
         else:
             self.augmentation = ImageAugmentation(augmentation, canvas_px=canvas_px)
@@ -60,8 +60,8 @@ class Operated(nn.Module):
             return moved
         assert draws is None or isinstance(draws, ImageDraws)
         if pixels.ndim == 4:
-            views: Tensor = self.augmentation(pixels, draws)
-            return views
+            augmented: Tensor = self.augmentation(pixels, draws)
+            return augmented
         num_clips, num_frames = pixels.shape[:2]
         of_frames = None if draws is None else _repeated(draws, num_frames)
         flat: Tensor = self.augmentation(pixels.flatten(0, 1), of_frames)
@@ -73,18 +73,18 @@ class Operated(nn.Module):
         if isinstance(pixels, Events):
             surfaces: Tensor = self.operator(self.augmented(pixels, draws))
             return surfaces
-        views = self.augmented(pixels, draws)
-        if views.ndim == 4:
-            maps: Tensor = self.operator(views)
+        augmented = self.augmented(pixels, draws)
+        if augmented.ndim == 4:
+            maps: Tensor = self.operator(augmented)
             return maps
-        frames = views.flatten(0, 1)
+        frames = augmented.flatten(0, 1)
         channels = self.operator.channels
         assert isinstance(channels, int)
         size = frames.shape[-1] * frames.shape[-2] * 4 * channels
         made = torch.cat(
             [self.operator(part) for part in torch.split(frames, max(1, MAX_MAPS_BYTES // size))]
         )
-        return made.view(*views.shape[:2], *made.shape[1:])
+        return made.view(*augmented.shape[:2], *made.shape[1:])
 
 
 class Views(nn.Module):

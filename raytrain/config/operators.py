@@ -170,7 +170,7 @@ class BinaryFramesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventsConfig:
+class PlainEventsConfig:
     """The recording itself: what a stem reads."""
 
     name: Literal["events"] = "events"
@@ -187,7 +187,7 @@ def num_bins(maker: object) -> int:
 
 
 EventOperatorConfig = (
-    EventsConfig
+    PlainEventsConfig
     | CountConfig
     | LastTimestampConfig
     | TimeSurfaceConfig

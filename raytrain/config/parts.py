@@ -3,7 +3,7 @@
 from raytrain.config.cuts import BinsConfig, MotionConfig, PatchesConfig, SurfaceConfig
 from raytrain.config.encoders import NoEncoderConfig
 from raytrain.config.objectives import PredictionSettings
-from raytrain.config.operators import EventOperatorConfig, EventsConfig
+from raytrain.config.operators import EventOperatorConfig, PlainEventsConfig
 from raytrain.config.pathway import AugmentationConfig, PathwayConfig
 from raytrain.config.stems import NoStemConfig, PhasedLstmConfig
 from raytrain.errors import ConfigError
@@ -87,7 +87,7 @@ def _check_events(name: str, pathway: PathwayConfig) -> None:
 
 def _check_stem(name: str, pathway: PathwayConfig) -> None:
     operator, stem = pathway.operator.name, pathway.stem.name
-    if (operator == EventsConfig.name) != (stem != NoStemConfig.name):
+    if (operator == PlainEventsConfig.name) != (stem != NoStemConfig.name):
         raise ConfigError(
             f"pathways.{name}: a stem reads operator events, the recording itself; got operator {operator} "
             f"with stem {stem}"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from raytrain.errors import ConfigError, DataError
+from raytrain.evaluation.entries import Table
 from raytrain.evaluation.features import LAYERS, FeatureFile, Mode, control_name, layers_name, open_features
 from raytrain.evaluation.gram import Representations
 from raytrain.evaluation.protocols import answer_ridge
-from raytrain.evaluation.table import Table
 from raytrain.evaluation.task import Answer, Question, Task
 
 MAX_SUBSET_PATHWAYS = 8

@@ -20,14 +20,12 @@ from raytrain.evaluation.curves import (
     layer_entries,
     subset_entries,
 )
-from raytrain.evaluation.entries import EntryWriter, floor_name, same_strength_name, without
+from raytrain.evaluation.entries import EntryWriter, Row, Table, floor_name, same_strength_name, without
 from raytrain.evaluation.factor import GramPair, Integers
 from raytrain.evaluation.features import FeatureFile, Mode, control_name, layers_name, open_features
 from raytrain.evaluation.gram import Representations, join, train_test_gram
-from raytrain.evaluation.head import HEAD, Head, answer_head
-from raytrain.evaluation.protocols import PROTOCOLS, answer_ridge
+from raytrain.evaluation.protocols import HEAD, PROTOCOLS, Head, answer_head, answer_ridge
 from raytrain.evaluation.ridge import RidgeResult, fit_ridge, group_order
-from raytrain.evaluation.table import Row, Table
 from raytrain.evaluation.task import TOP, Answer, Question, Task
 
 __all__ = [

@@ -1,11 +1,15 @@
-"""The probes by name: how a question is answered, and how that is said in words."""
+"""The probes by name, and a network's own classifier: how a question is answered, and how that is said."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from raytrain.errors import DataError
 from raytrain.evaluation.classifier import answer_classifier, describe_classifier
+from raytrain.evaluation.factor import Floats, Integers
+from raytrain.evaluation.features import BLOCK_BYTES, Features, Mode
 from raytrain.evaluation.knn import answer_knn, describe_knn
 from raytrain.evaluation.logistic import answer_logistic, describe_logistic
 from raytrain.evaluation.ridge import STRENGTHS, fit_ridge
@@ -54,3 +58,63 @@ PROTOCOLS: dict[str, Protocol] = {
     "knn": Protocol(answer=answer_knn, describe=describe_knn),
     "classifier": Protocol(answer=answer_classifier, describe=describe_classifier),
 }
+
+
+HEAD = "head"
+"""name of the protocol; it is no setting: where there is a head it is measured"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A linear classifier that was trained with its network, all weights together.
+
+    Shapes: `weight` f32[K, D], `bias` f32[K]; row k is class (or label) k, D the features' width in `mode`.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    mode: Mode
+
+    def logits(self, features: Features, rows: Integers) -> Floats:
+        """Return f64[n, K], taken in float32 of the features as they are kept.
+
+        Raises:
+            DataError: features of another width.
+        """
+        width, expected = features.width(self.mode), self.weight.shape[1]
+        if width != expected:
+            raise DataError(
+                f"features {features.name}: {width} a sample, but the network's classifier takes {expected}; "
+                "run represent again"
+            )
+        found = np.empty((len(rows), len(self.bias)))
+        step = max(1, BLOCK_BYTES // (4 * width))
+        for start in range(0, len(rows), step):
+            values = features.read(rows[start : start + step], self.mode)
+            found[start : start + step] = values @ self.weight.T + self.bias
+        return found
+
+
+def answer_head(task: Task, features: Features, head: Head) -> Answer:
+    """Return what a network's own classifier says: the highest logit, or the labels whose sigmoid is over .5.
+
+    Nothing is chosen; `train_accuracy` (mean of the labels where there are several) is there to be compared.
+    """
+    scores = head.logits(features, task.test)
+    seen = _decide(head.logits(features, task.train), several=task.several)
+    return Answer(
+        predictions=_decide(scores, several=task.several),
+        scores=scores,
+        columns=np.arange(len(head.bias)),
+        criterion="train_accuracy",
+        chosen=float(np.mean(seen == task.truth(task.train))),
+    )
+
+
+def describe_head(what: str) -> str:
+    """Return the protocol in words; `what` says which features the classifier takes."""
+    return f"the network's own classifier ({what}), trained with it on the labels"
+
+
+def _decide(logits: Floats, *, several: bool) -> NDArray[np.integer]:
+    return (logits > 0).astype(np.uint8) if several else logits.argmax(axis=1)

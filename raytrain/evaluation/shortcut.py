@@ -79,7 +79,7 @@ def measure_shortcuts(
     images = torch.from_numpy(chunk.images[chunk.valid])
     groups = _groups(chunk)
     found: list[Shortcut] = []
-    for name, names in _views(config).items():
+    for name, names in _distinct_inputs(config).items():
         pathway = config.pathways[names[0]]
         light = patch_light(images, pathway, canvas_px=config.data.canvas_px)
         pairs = _pairs(light.shape, pathway.objective)
@@ -177,18 +177,18 @@ def shortcut_lines(found: Sequence[Shortcut]) -> list[str]:
     return lines
 
 
-def _views(config: RunConfig) -> dict[str, list[str]]:
-    """Return the pathways of each distinct view, by the name of the view's score."""
+def _distinct_inputs(config: RunConfig) -> dict[str, list[str]]:
+    """Return the pathways that see the same, by the name of their score."""
     names: dict[str, str] = {}
-    views: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for name, pathway in config.pathways.items():
         operator = pathway.operator.name
         asked = _steps(pathway.objective)
-        view = repr((pathway.augmentation.crop_px, pathway.operator, pathway.cut, asked))
-        if view not in names:
-            names[view] = f"{operator}.{name}" if operator in views else operator
-        views.setdefault(names[view], []).append(name)
-    return views
+        seen = repr((pathway.augmentation.crop_px, pathway.operator, pathway.cut, asked))
+        if seen not in names:
+            names[seen] = f"{operator}.{name}" if operator in found else operator
+        found.setdefault(names[seen], []).append(name)
+    return found
 
 
 def _steps(objective: Any) -> tuple[int, int]:

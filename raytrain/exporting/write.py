@@ -32,9 +32,9 @@ from raytrain.exported import (
 )
 from raytrain.exporting.card import CARD_NAME, EXAMPLE_NAME, card_text, default_folder, example_text
 from raytrain.exporting.graphs import Graph, check_onnx_packages, write_graph
-from raytrain.training.finished import check_pathway, newest_checkpoint
 from raytrain.training.paths import SUMMARY
 from raytrain.training.plan import RunSetup
+from raytrain.training.run_folder import check_pathway, newest_checkpoint
 
 COMPARED_IMAGES, BATCH_SIZE = 112, 32  # the last batch has another size than the others
 

@@ -76,15 +76,15 @@ def _strips(config: RunConfig, manifest: Manifest, path: Path, *, num_samples: i
     chunk = first_samples(manifest, config.data, seed=config.seed, count=num_samples, clips=planner)
     made: dict[str, Strips] = {}
     for pathway in config.pathways.values():
-        view = f"{request_of(pathway)} {pathway.augmentation} {pathway.operator}"
-        if view in made:
+        key = f"{request_of(pathway)} {pathway.augmentation} {pathway.operator}"
+        if key in made:
             continue
         operated = Operated(pathway.augmentation, pathway.operator, canvas_px=config.data.canvas_px)
         draws = operated.draw(chunk.key_hashes, seed=config.seed, epoch=0)
         maps = operated(torch.from_numpy(pixels_of(chunk, pathway)), draws)
         motions = [motion_of(chunk, place, request_of(pathway)) for place in range(len(chunk))]
         notes = [motion_words(*motion) for motion in motions if motion is not None]
-        made[view] = Strips(
+        made[key] = Strips(
             title=pathway.operator.name, maps=np.asarray(maps.numpy(), np.float32), notes=notes
         )
     film_strips(list(made.values()), chunk.keys, path)

@@ -37,11 +37,11 @@ def replay_text(replay: Replay, *, every_tensor: bool = False) -> str:
 
 
 def replay_sheet(replay: Replay, path: Path) -> int:
-    """Draw samples, augmented views and the operator's output; return how many samples are shown."""
+    """Draw samples, those augmented, and the operator's output; return how many samples are shown."""
     order = [*replay.blamed, *(place for place in range(len(replay.keys)) if place not in replay.blamed)]
     shown = order[:SHEET_ROWS]
     titles = [_title(replay.keys[place], blamed=place in replay.blamed) for place in shown]
-    images, bytes_ = (_one_frame(made[shown]) for made in (replay.images, replay.views))
+    images, bytes_ = (_one_frame(made[shown]) for made in (replay.images, replay.augmented))
     columns = {"augmented": np.asarray(bytes_ / np.float32(255), np.float32)}
     if replay.maps is not None:
         maps = _one_frame(replay.maps[shown])
@@ -69,9 +69,11 @@ def _on_the_way(replay: Replay) -> str:
 
 
 def _batch(replay: Replay) -> str:
-    if replay.logged_hash is None:
+    if replay.logged_before:
+        compared = "logged by an earlier version, whose hash knew no order: not compared"
+    elif replay.logged_hash is None:
         compared = "not logged"
-    elif replay.logged_hash == replay.batch_hash:
+    elif replay.logged_hash == replay.sequence_hash:
         compared = "equal to metrics.jsonl"
     else:
         compared = f"metrics.jsonl has {replay.logged_hash}: other samples"
@@ -80,7 +82,7 @@ def _batch(replay: Replay) -> str:
     keys = textwrap.fill(
         " ".join(replay.keys), WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
     )
-    return f"batch: {len(replay.keys)} samples, hash {replay.batch_hash} ({compared}){note}\n{keys}"
+    return f"batch: {len(replay.keys)} samples, hash {replay.sequence_hash} ({compared}){note}\n{keys}"
 
 
 def _losses(replay: Replay) -> str:

@@ -14,7 +14,7 @@ from raytrain.checkpoint import TENSORS
 from raytrain.config import PathwayConfig
 from raytrain.config.operators import num_bins
 from raytrain.config.stems import NoStemConfig
-from raytrain.evaluation.head import HEAD
+from raytrain.evaluation.protocols import HEAD
 from raytrain.reporting.progress import event_rate
 from raytrain.reporting.results import points
 from raytrain.reporting.run_data import RunData

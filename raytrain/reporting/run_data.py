@@ -18,7 +18,7 @@ from raytrain.evaluation.features import FeatureFile, open_features
 from raytrain.evaluation.represent import VALID
 from raytrain.reporting.figures.palette import Style, pathway_styles
 from raytrain.reporting.predictions import Predictions, load_predictions
-from raytrain.training.measure import probe_rows
+from raytrain.training.evaluate import probe_rows
 from raytrain.training.paths import CONFIG, ENVIRONMENT, FEATURES, METRICS, SUMMARY
 
 SEEDS = "seeds.json"

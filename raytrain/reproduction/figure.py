@@ -9,12 +9,12 @@ import numpy as np
 
 from pipelines.storage.manifest import Manifest
 from raytrain.errors import ConfigError
-from raytrain.evaluation.embedding import principal_components, tsne
+from raytrain.evaluation.space import principal_components, tsne
 from raytrain.reporting.figures.embedding import embedding
 from raytrain.reporting.figures.palette import class_styles
 from raytrain.reproduction.grid import OURS
 from raytrain.reproduction.paper import FIGURE2_CLASSES
-from raytrain.training.measure import probe_rows
+from raytrain.training.evaluate import probe_rows
 
 NUM_CLASSES = 4
 PANELS = {"base": ("base",), "ours (lbp+rg+dtcwt)": OURS}

@@ -25,7 +25,7 @@ ROOMS = ("raytrain/evaluation", "raytrain/reproduction/fit.py")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class FitRequest:
     """The fits that share one set of Gram matrices; small enough to be sent to a process."""
 
     objective: str
@@ -57,15 +57,15 @@ class Task:
 
 
 def fit_all(
-    tasks: Sequence[Task], kept: KeptFits | None, *, processes: int
+    requests: Sequence[FitRequest], kept: KeptFits | None, *, processes: int
 ) -> Iterator[tuple[Predicted, bool]]:
-    """Yield what each task predicts, and whether that was known; `processes` fits at a time."""
+    """Yield what each request predicts, and whether that was known; `processes` fits at a time."""
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     pool = ProcessPoolExecutor(
         processes, mp_context=get_context("spawn"), initializer=_limit_threads, initargs=(threads,)
     )
     with pool:
-        yield from pool.map(_fit_or_known, tasks, [kept] * len(tasks))
+        yield from pool.map(_fit_or_known, requests, [kept] * len(requests))
 
 
 def _limit_threads(threads: int) -> None:
@@ -73,30 +73,32 @@ def _limit_threads(threads: int) -> None:
     threadpoolctl.threadpool_limits(threads)
 
 
-def _fit_or_known(task: Task, kept: KeptFits | None) -> tuple[Predicted, bool]:
+def _fit_or_known(request: FitRequest, kept: KeptFits | None) -> tuple[Predicted, bool]:
     if kept is None:
-        return fit(task), False
-    key = task.key()
+        return fit(request), False
+    key = request.key()
     known = kept.load(key)
     if known is not None:
         return known, True
-    found = fit(task)
+    found = fit(request)
     kept.store(key, found)
     return found, False
 
 
-def fit(task: Task) -> Predicted:
-    """Return the test predictions of each representation of a task."""
+def fit(request: FitRequest) -> Predicted:
+    """Return the test predictions of each representation of a request."""
     grams: dict[str, list[GramPair]] = {}
-    for folder in task.folders:
-        for name in task.names:
+    for folder in request.folders:
+        for name in request.names:
             features = open_features(Path(folder), name)
-            grams.setdefault(name, []).append(train_test_gram(features, task.train, task.test, task.mode))
-    labels, groups = task.labels[task.train], task.groups[task.train]
-    num_classes = int(task.labels.max()) + 1
+            grams.setdefault(name, []).append(
+                train_test_gram(features, request.train, request.test, request.mode)
+            )
+    labels, groups = request.labels[request.train], request.groups[request.train]
+    num_classes = int(request.labels.max()) + 1
     return {
         representation: fit_ridge(
             join([gram for name in names for gram in grams[name]]), labels, groups, num_classes=num_classes
         ).predictions
-        for representation, names in task.joins.items()
+        for representation, names in request.joins.items()
     }

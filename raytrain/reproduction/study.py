@@ -12,14 +12,14 @@ from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
+from raytrain.reproduction.claims import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.figure import draw_figure2
-from raytrain.reproduction.fit import Task, fit_all
+from raytrain.reproduction.fit import FitRequest, fit_all
 from raytrain.reproduction.grid import OURS, OURS_MOVNET, GridRun, Study, find_study, grid_runs
 from raytrain.reproduction.kept_fits import KeptFits
-from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import differences_from_paper, table_text
-from raytrain.training.measure import probe_rows
+from raytrain.training.evaluate import probe_rows
 from raytrain.training.paths import FEATURES
 from raytrain.training.run_folder import write_atomic
 
@@ -120,14 +120,14 @@ def _fit_all(
 
     And how many fits were made, and how many were known.
     """
-    tasks = list(_tasks(study, runs, manifest, template))
-    truth, groups = tasks[0].labels[tasks[0].test], tasks[0].groups[tasks[0].test]
+    requests = list(_requests(study, runs, manifest, template))
+    truth, groups = requests[0].labels[requests[0].test], requests[0].groups[requests[0].test]
     answers, fits = Answers(groups=groups), {"made": 0, "cached": 0}
-    found = fit_all(tasks, KeptFits.open(template.cache), processes=processes)
-    for task, (predicted, known) in zip(tasks, found, strict=True):
+    found = fit_all(requests, KeptFits.open(template.cache), processes=processes)
+    for request, (predicted, known) in zip(requests, found, strict=True):
         fits["cached" if known else "made"] += len(predicted)
         for representation, predictions in predicted.items():
-            answers.add((task.objective, representation), task.seed, predictions == truth)
+            answers.add((request.objective, representation), request.seed, predictions == truth)
     return answers, fits
 
 
@@ -136,7 +136,9 @@ def _floor(comparison: Comparison) -> dict[str, Any]:
     return {"accuracy": value.estimate, "interval": value.bounds}
 
 
-def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: RunConfig) -> Iterator[Task]:
+def _requests(
+    study: Study, runs: Sequence[GridRun], manifest: Manifest, template: RunConfig
+) -> Iterator[FitRequest]:
     splits = probe_rows(manifest)
     valid = np.ones(len(splits["rows"]), np.bool_)
     for run in runs:
@@ -157,7 +159,7 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
     first_of: dict[int, GridRun] = {}
     for run in runs:
         first_of.setdefault(run.seed, run)
-        yield Task(
+        yield FitRequest(
             objective=run.objective,
             folders=(_features(run),),
             seed=run.seed,
@@ -166,7 +168,7 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
             **shared,
         )
     for seed, run in first_of.items():
-        yield Task(
+        yield FitRequest(
             objective=CONTROL,
             folders=(_features(run),),
             seed=seed,
@@ -177,7 +179,7 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
     yield from _multi_encoder(study, runs, first_of, shared)
     any_run = _features(runs[0])
     pixels = {**shared, "mode": "flat"}
-    yield Task(
+    yield FitRequest(
         objective=CONTROL,
         folders=(any_run,),
         seed=ALL_SEEDS,
@@ -189,13 +191,13 @@ def _tasks(study: Study, runs: Sequence[GridRun], manifest: Manifest, template: 
 
 def _multi_encoder(
     study: Study, runs: Sequence[GridRun], first_of: dict[int, GridRun], shared: dict[str, Any]
-) -> Iterator[Task]:
+) -> Iterator[FitRequest]:
     """Yield the joins of the base encoders of all seeds: they are trained already."""
     if len(first_of) < 2 or "base" not in study.pathways:
         return
     for objective in study.objectives:
         folders = tuple(_features(run) for run in runs if run.objective == objective)
-        yield Task(
+        yield FitRequest(
             objective=objective,
             folders=folders,
             seed=ALL_SEEDS,
@@ -203,7 +205,7 @@ def _multi_encoder(
             joins={"multi_encoder": ("base",)},
             **shared,
         )
-    yield Task(
+    yield FitRequest(
         objective=CONTROL,
         folders=tuple(_features(run) for run in first_of.values()),
         seed=ALL_SEEDS,

@@ -16,9 +16,9 @@ from pipelines.views.events import Events
 from raytrain.config import RunConfig, to_toml
 from raytrain.cpu import prepare_cpu
 from raytrain.training.cluster import Needs
+from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import choose_device, estimate_standardisers
 from raytrain.training.loop import memory_mib
-from raytrain.training.measure import probe_rows
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
 

@@ -44,8 +44,8 @@ class _ToRecorder:
     def decoded(self, count: DecodeCount) -> None:
         self._recorder.decoded.remote(count)
 
-    def operated(self, view: str, samples: int) -> None:
-        self._recorder.operated.remote(view, samples)
+    def operated(self, name: str, samples: int) -> None:
+        self._recorder.operated.remote(name, samples)
 
     def started(self, process: int, restarted: bool) -> None:
         self._recorder.note.remote(f"broadcast starts as process {process}")
@@ -329,10 +329,10 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
             if first is not None:
                 cursors[f"{name}/{rank}"] = first
     chunk_bytes = source.plan.chunk_samples * setup.sample_bytes(stream)
-    views = setup.views(stream)
+    staged = setup.staged(stream)
     stage = None
-    if views:
-        stage = StageSettings(views, setup.config.data.canvas_px, setup.config.seed, told.operated)
+    if staged:
+        stage = StageSettings(staged, setup.config.data.canvas_px, setup.config.seed, told.operated)
     return StreamRequest(
         source=source,
         cursors=cursors,

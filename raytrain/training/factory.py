@@ -9,11 +9,11 @@ from pipelines.forms.chunk import Chunk
 from pipelines.storage.manifest import Manifest
 from pipelines.stream.requests import clip_planner, inputs_of, request_of
 from pipelines.stream.source import first_samples
-from pipelines.stream.stage import view_name
+from pipelines.stream.stage import operated_name
 from pipelines.views.standardise import Standardiser
 from pipelines.views.views import Operated
 from raytrain.config import PathwayConfig, RunConfig
-from raytrain.config.operators import EventsConfig
+from raytrain.config.operators import PlainEventsConfig
 from raytrain.pathway import Pathway
 
 STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
@@ -43,16 +43,16 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
     planner = clip_planner(config, config.pathways, train=False)
     chunk = first_samples(manifest, config.data, seed=config.seed, count=count, clips=planner)
     estimated: dict[str, Any] = {}
-    by_view: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, pathway in config.pathways.items():
-        if isinstance(pathway.operator, EventsConfig):  # a stem's maps change as it is trained
+        if isinstance(pathway.operator, PlainEventsConfig):  # a stem's maps change as it is trained
             estimated[name] = {"mean": [], "deviation": []}
             continue
-        view = f"{view_name(pathway)} {request_of(pathway)}"
-        if view not in by_view:
+        key = f"{operated_name(pathway)} {request_of(pathway)}"
+        if key not in found:
             maps = _operated(pathway, chunk, config.data.canvas_px)
-            by_view[view] = Standardiser.estimate(maps).to_json()
-        estimated[name] = by_view[view]
+            found[key] = Standardiser.estimate(maps).to_json()
+        estimated[name] = found[key]
     return estimated
 
 

@@ -13,7 +13,7 @@ from pipelines.forms.chunk import Chunk
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.requests import request_of
 from pipelines.stream.source import StreamSource
-from pipelines.stream.stage import OperatorStage, StageSettings, view_name
+from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError
 from raytrain.training.factory import choose_device
@@ -124,10 +124,9 @@ def _train_stream(
             stopped = stop()
             for name, loop in loops.items():
                 if loop.cursor == cursor and not loop.finished:
-                    pathway = setup.config.pathways[name]
-                    view = view_name(pathway) if pathway.placement == "stream" else ""
+                    staged = staged_name(setup.config.pathways[name])
                     with loop.ledger.time("data"):
-                        batch = readers[name].read(cursor, view)
+                        batch = readers[name].read(cursor, staged)
                     loop.advance(batch, stop=stopped)
             cursor = plan.after(cursor)
             ahead.forget(int(plan.chunks.locate(cursor.epoch, plan.positions(cursor))[0].min()))
@@ -140,11 +139,11 @@ def _train_stream(
 
 def _open_stream(setup: RunSetup, recorder: Recorder, stream: str, numbers: Iterator[int]) -> ChunkAhead:
     source = replace(setup.source(stream), on_decoded=recorder.decoded)
-    views = setup.views(stream)
+    staged = setup.staged(stream)
     stage = None
-    if views:
+    if staged:
         stage = OperatorStage(
-            StageSettings(views, setup.config.data.canvas_px, setup.config.seed, recorder.operated)
+            StageSettings(staged, setup.config.data.canvas_px, setup.config.seed, recorder.operated)
         )
     return ChunkAhead(source, numbers, stage)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipelines.order.plan import BatchPlan, Cursor
@@ -16,8 +15,7 @@ from raytrain.config import RunConfig
 from raytrain.errors import StorageError
 from raytrain.health import HealthJudge, HealthMeter
 from raytrain.pathway import Pathway
-from raytrain.training.ledger import Ledger
-from raytrain.training.pace import Pace
+from raytrain.training.timekeeping import Ledger, Pace
 
 Record = Callable[[dict[str, Any]], None]
 
@@ -63,11 +61,11 @@ class PathwayLoop:
         """Whether the last step is done."""
         return self.step >= self.num_steps
 
-    def run(self, batches: BatchReader, *, view: str = "", stop: Callable[[], bool]) -> bool:
+    def run(self, batches: BatchReader, *, staged: str = "", stop: Callable[[], bool]) -> bool:
         """Train to the end or to an agreed stop; return whether it was stopped."""
         while not self.finished:
             with self.ledger.time("data"):
-                batch = batches.read(self.cursor, view)
+                batch = batches.read(self.cursor, staged)
             if self.advance(batch, stop=stop()):
                 return not self.finished
         return False
@@ -122,7 +120,7 @@ class PathwayLoop:
             "step": self.step,
             "rank": self.plan.rank,
             "time": round(time.time(), 4),
-            "batch_hash": f"{np.bitwise_xor.reduce(batch.key_hashes):016x}",
+            "sequence_hash": batch.sequence_hash,
         }
         self._pace.mark()
         if self.plan.rank == 0:

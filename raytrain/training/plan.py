@@ -15,7 +15,7 @@ from pipelines.order.plan import BatchLimits, BatchPlan, ChunkPlan, Cursor, chun
 from pipelines.storage.manifest import Manifest
 from pipelines.stream.requests import clip_planner, clip_requests
 from pipelines.stream.source import StreamSource
-from pipelines.stream.stage import view_name, view_sample_bytes
+from pipelines.stream.stage import operated_sample_bytes, staged_name
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import MotionConfig
@@ -91,14 +91,15 @@ class RunSetup:
             groups.setdefault(pathway.stream, []).append(name)
         return groups
 
-    def views(self, stream: str) -> dict[str, PathwayConfig]:
-        """Return the stream-placed operator outputs that a stream carries, by view name."""
+    def staged(self, stream: str) -> dict[str, PathwayConfig]:
+        """Return the pathways whose operator a stream computes, by the name of what is made."""
         placed = [self.config.pathways[name] for name in self.streams()[stream]]
-        return {view_name(pathway): pathway for pathway in placed if pathway.placement == "stream"}
+        return {staged_name(pathway): pathway for pathway in placed if staged_name(pathway)}
 
-    def view_bytes(self, stream: str) -> int:
+    def staged_bytes(self, stream: str) -> int:
         """Return what the stream-placed operators add to a sample."""
-        return sum(view_sample_bytes(p, self.config.data.canvas_px) for p in self.views(stream).values())
+        canvas_px = self.config.data.canvas_px
+        return sum(operated_sample_bytes(pathway, canvas_px) for pathway in self.staged(stream).values())
 
     def sample_bytes(self, stream: str) -> int:
         """Return the most bytes that one sample of a stream takes; of recordings about their mean."""
@@ -107,7 +108,7 @@ class RunSetup:
         requests = clip_requests(self.config, self.streams()[stream])
         frame = 3 * self.config.data.canvas_px**2
         if not requests:
-            return frame + self.view_bytes(stream)
+            return frame + self.staged_bytes(stream)
         return frame * sum(
             cut.num_frames * (LARGE**2 if isinstance(cut, MotionConfig) and cut.scene_view == "window" else 1)
             for cut in requests.values()

@@ -90,9 +90,9 @@ class Recorder:
                     file.write(json.dumps(entry) + "\n")
         self._save(force=False)
 
-    def operated(self, view: str, samples: int) -> None:
+    def operated(self, name: str, samples: int) -> None:
         """Count samples that a stream-placed operator has computed."""
-        self._counters["operated"][view] = self._counters["operated"].get(view, 0) + samples
+        self._counters["operated"][name] = self._counters["operated"].get(name, 0) + samples
 
     def started(self, pathway: str, rank: int, step: int, process: str) -> None:
         """Note a worker's start, or its restart from a checkpoint; `process` says where it runs."""

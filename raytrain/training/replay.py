@@ -17,11 +17,11 @@ from pipelines.forms.chunk import Chunk
 from pipelines.order.plan import BatchPlan, Cursor
 from pipelines.stream.batch import Batch, BatchReader
 from pipelines.stream.requests import request_of
-from pipelines.stream.stage import OperatorStage, StageSettings, view_name
+from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
 from pipelines.views.events import Events, event_pictures
 from pipelines.views.views import Operated
 from raytrain.checkpoint import load_checkpoint
-from raytrain.config.operators import EventsConfig
+from raytrain.config.operators import PlainEventsConfig
 from raytrain.config.stems import LearntEstConfig
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DivergedError
@@ -29,10 +29,10 @@ from raytrain.health import Health, HealthMeter
 from raytrain.pathway import Pathway
 from raytrain.training.blame import blame
 from raytrain.training.factory import choose_device
-from raytrain.training.finished import check_pathway, check_seed
 from raytrain.training.observe import StepObserver, TensorFigures
 from raytrain.training.paths import METRICS
 from raytrain.training.plan import RunSetup
+from raytrain.training.run_folder import check_pathway, check_seed
 
 SAY_EVERY_S = 15.0
 
@@ -57,8 +57,11 @@ class Replay:
     keys: list[str]
     valid: NDArray[np.bool_]
     """False where a quarantined sample's place was filled by a neighbour"""
-    batch_hash: str
+    sequence_hash: str
+    """which sample stands at which position"""
     logged_hash: str | None
+    logged_before: bool
+    """by an earlier version, whose hash of a batch knew no order"""
     losses: dict[str, float]
     """by layer, mean over the ranks; of this rank alone where the step diverged"""
     logged_losses: dict[str, float] | None
@@ -76,10 +79,10 @@ class Replay:
     """the first logged step on the way that did not"""
     images: NDArray[np.uint8]
     """u8[B, 3, H, W], on the canvas; of recordings how many events, brighter ones red, darker ones blue"""
-    views: NDArray[np.uint8]
+    augmented: NDArray[np.uint8]
     """u8[B, 3, h, w], augmented"""
     maps: NDArray[np.float32] | None
-    """f32[B, C, h, w], what the operator or stem makes of the views; None where a stem makes vectors"""
+    """f32[B, C, h, w], what the operator or stem makes of them; None where a stem makes vectors"""
     num_polarities: int
     """of the maps of recordings, darker first; 0: maps of images or clips"""
 
@@ -115,11 +118,11 @@ def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Sa
     done = _restore_before(setup, pathway, step, say)
     _announce(setup, name, done, step, logged, say)
     take = _chunks(setup, name)
-    view = view_name(setup.config.pathways[name]) if setup.config.pathways[name].placement == "stream" else ""
+    staged = staged_name(setup.config.pathways[name])
     reader = BatchReader(plan, take, request=request_of(setup.config.pathways[name]))
     agreed, other, said = 0, None, time.monotonic()
     for number in range(done + 1, step + 1):
-        batch = reader.read(plan.cursor_at(number - 1), view).to(device)
+        batch = reader.read(plan.cursor_at(number - 1), staged).to(device)
         if number == step:
             break
         try:
@@ -191,8 +194,8 @@ def _chunks(setup: RunSetup, name: str) -> Callable[[int], Chunk]:
     source = dataclasses.replace(setup.source(config.stream), cache_folder="")
     if config.placement != "stream":
         return source.chunk
-    views = {view_name(config): config}
-    stage = OperatorStage(StageSettings(views, setup.config.data.canvas_px, setup.config.seed))
+    staged = {staged_name(config): config}
+    stage = OperatorStage(StageSettings(staged, setup.config.data.canvas_px, setup.config.seed))
     return lambda number: stage.operate(source.chunk(number))
 
 
@@ -230,8 +233,9 @@ def _look(
         num_ranks=plan.num_workers,
         keys=batch.keys,
         valid=batch.valid,
-        batch_hash=f"{np.bitwise_xor.reduce(batch.key_hashes):016x}",
-        logged_hash=line.get("batch_hash"),
+        sequence_hash=batch.sequence_hash,
+        logged_hash=line.get("sequence_hash"),
+        logged_before="batch_hash" in line,
         losses=losses or own,
         logged_losses=line.get("losses"),
         health=meter.read(torch.zeros(1, device=pathway.device))[1],
@@ -271,7 +275,7 @@ def _kept_layer(pathway: Pathway, bad: TensorFigures) -> int:
 
 @torch.no_grad()
 def _note_inputs(setup: RunSetup, pathway: Pathway, batch: Batch, observer: StepObserver) -> dict[str, Any]:
-    """Note what the step reads; return `images`, `views`, `maps` and `num_polarities` of a `Replay`."""
+    """Note what the step reads; return `images`, `augmented`, `maps` and `num_polarities` of a `Replay`."""
     config = setup.config.pathways[pathway.name]
     canvas_px = setup.config.data.canvas_px
     operated = Operated(config.augmentation, config.operator, canvas_px=canvas_px).to(pathway.device)
@@ -285,8 +289,8 @@ def _note_inputs(setup: RunSetup, pathway: Pathway, batch: Batch, observer: Step
     else:
         observer.note("images", pixels, kind="input")
         shown = pixels.cpu().numpy(), operated.augmented(pixels, draws).cpu().numpy()
-    pictures = {"images": shown[0], "views": shown[1], "maps": None}
-    if isinstance(config.operator, EventsConfig):  # the stem's maps are noted within the step
+    pictures = {"images": shown[0], "augmented": shown[1], "maps": None}
+    if isinstance(config.operator, PlainEventsConfig):  # the stem's maps are noted within the step
         return pictures | {"num_polarities": 2 if isinstance(config.stem, LearntEstConfig) else 1}
     maps = operated(pixels, draws)
     observer.note("operator maps", maps, kind="input", places="images")

@@ -16,15 +16,14 @@ from raytrain.config.stems import NoStemConfig
 from raytrain.errors import ConfigError, Interrupted, RaytrainError, StorageError
 from raytrain.evaluation.shortcut import shortcut_scores
 from raytrain.training.cache import EncoderCache, Loaded, check_folder
+from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import choose_device, estimate_standardisers
-from raytrain.training.ledger import explain
-from raytrain.training.measure import motion, probe
 from raytrain.training.paths import STANDARDISERS, SUMMARY
 from raytrain.training.plan import RunSetup, event_limits
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
-from raytrain.training.represent import represent
 from raytrain.training.run_folder import open_run_folder, settle, write_atomic
 from raytrain.training.signals import StopSignal
+from raytrain.training.timekeeping import explain
 
 _CUTS_FOR = {
     "image": "cut patches",

@@ -14,7 +14,7 @@ import torch.distributed
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.broadcast import ChunkReader, describe
 from pipelines.stream.requests import request_of
-from pipelines.stream.stage import view_name
+from pipelines.stream.stage import staged_name
 from raytrain.collectives import world_size
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import RaytrainError, StorageError
@@ -111,7 +111,7 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
     try:
         stopped = loop.run(
             batches,
-            view=view_name(pathway) if pathway.placement == "stream" else "",
+            staged=staged_name(pathway),
             stop=lambda: reader.stop_requested,
         )
     except RaytrainError:

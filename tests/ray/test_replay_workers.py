@@ -19,7 +19,7 @@ def test_a_step_of_two_workers_comes_out_bitwise_the_same(tmp_path: Path) -> Non
     for rank, found in enumerate(replays):
         line = next(one for one in lines if (one["step"], one["rank"]) == (4, rank))
         assert (found.rank, found.num_ranks, len(found.keys)) == (rank, 2, 8)
-        assert found.batch_hash == line["batch_hash"]
+        assert found.sequence_hash == line["sequence_hash"]
         if rank == 0:
             assert found.losses == line["losses"]
     assert replays[0].losses == replays[1].losses  # the mean of both

@@ -10,8 +10,8 @@ import pytest
 
 from raytrain.errors import DataError
 from raytrain.evaluation.features import FeatureWriter, control_name
-from raytrain.evaluation.head import Head
 from raytrain.evaluation.probe import ProbeRequest, measure
+from raytrain.evaluation.protocols import Head
 
 GROUPS = np.repeat(np.arange(40), 4)
 NUM_CLASSES, CELLS, CHANNELS = 7, 3, 5
@@ -167,7 +167,7 @@ def test_large_features_are_read_in_blocks(
 ) -> None:
     request = with_heads(request_of_two, "flat")
     whole = measure(request).predictions["predicted/head/lbp"]
-    monkeypatch.setattr("raytrain.evaluation.head.BLOCK_BYTES", 4 * CELLS * CHANNELS * 9)
+    monkeypatch.setattr("raytrain.evaluation.protocols.BLOCK_BYTES", 4 * CELLS * CHANNELS * 9)
     np.testing.assert_array_equal(measure(request).predictions["predicted/head/lbp"], whole)
 
 

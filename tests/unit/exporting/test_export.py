@@ -26,7 +26,7 @@ from raytrain.cli import main
 from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, DataError, StorageError
 from raytrain.exporting import graphs
-from raytrain.training.finished import read_run
+from raytrain.training.run_folder import read_run
 from tests.conftest import small_values
 from tests.unit.encoders.test_resnet import stored_weights
 

@@ -11,7 +11,7 @@ from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig, from_mapping, to_toml
 from raytrain.evaluation.features import FeatureWriter
 from raytrain.reporting.report import write_report
-from raytrain.training.measure import probe_rows
+from raytrain.training.evaluate import probe_rows
 from tests.conftest import small_values
 
 LAYERS = ["layer1", "layer2"]

@@ -12,7 +12,7 @@ import threadpoolctl
 from raytrain.config import CacheConfig
 from raytrain.evaluation.features import FeatureWriter
 from raytrain.reproduction import fit as module
-from raytrain.reproduction.fit import Task, fit
+from raytrain.reproduction.fit import FitRequest, fit
 from raytrain.reproduction.kept_fits import KeptFits
 from raytrain.training.cache import EncoderCache
 
@@ -31,9 +31,9 @@ def write_features(folder: Path, *, seed: int) -> None:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> Task:
+def fit_request(tmp_path: Path) -> FitRequest:
     write_features(tmp_path / "features", seed=0)
-    return Task(
+    return FitRequest(
         objective="clapp",
         folders=(str(tmp_path / "features"),),
         seed=0,
@@ -55,12 +55,12 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptFits:
     return found
 
 
-def test_a_fit_is_made_once(task: Task, kept: KeptFits, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, known = module._fit_or_known(task, kept)
+def test_a_fit_is_made_once(fit_request: FitRequest, kept: KeptFits, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, known = module._fit_or_known(fit_request, kept)
     assert not known
-    expected = fit(task)
-    monkeypatch.setattr(module, "fit", lambda task: pytest.fail("fitted again"))
-    again, known = module._fit_or_known(task, kept)
+    expected = fit(fit_request)
+    monkeypatch.setattr(module, "fit", lambda fit_request: pytest.fail("fitted again"))
+    again, known = module._fit_or_known(fit_request, kept)
     assert known
     for predictions in (found, again):
         assert list(predictions) == ["base", "both"]
@@ -68,41 +68,41 @@ def test_a_fit_is_made_once(task: Task, kept: KeptFits, monkeypatch: pytest.Monk
             np.testing.assert_array_equal(values, expected[name])
 
 
-def test_whatever_decides_the_predictions_is_part_of_the_key(task: Task, tmp_path: Path) -> None:
+def test_whatever_decides_the_predictions_is_part_of_the_key(fit_request: FitRequest, tmp_path: Path) -> None:
     others = [
-        dataclasses.replace(task, mode="pooled"),
-        dataclasses.replace(task, joins={"both": NAMES}),
-        dataclasses.replace(task, labels=task.labels[::-1].copy()),
-        dataclasses.replace(task, groups=task.groups // 2),
-        dataclasses.replace(task, train=task.train[1:]),
-        dataclasses.replace(task, test=task.test[1:]),
+        dataclasses.replace(fit_request, mode="pooled"),
+        dataclasses.replace(fit_request, joins={"both": NAMES}),
+        dataclasses.replace(fit_request, labels=fit_request.labels[::-1].copy()),
+        dataclasses.replace(fit_request, groups=fit_request.groups // 2),
+        dataclasses.replace(fit_request, train=fit_request.train[1:]),
+        dataclasses.replace(fit_request, test=fit_request.test[1:]),
     ]
-    keys = [one.key() for one in (task, *others)]
+    keys = [one.key() for one in (fit_request, *others)]
     write_features(tmp_path / "features", seed=1)
-    keys.append(task.key())
+    keys.append(fit_request.key())
     assert len(set(keys)) == len(others) + 2
     write_features(tmp_path / "features", seed=0)
-    assert dataclasses.replace(task, objective="supervised", seed=5).key() == keys[0]
+    assert dataclasses.replace(fit_request, objective="supervised", seed=5).key() == keys[0]
 
 
 def test_a_damaged_one_is_made_again_and_without_a_folder_none_is_kept(
-    task: Task, kept: KeptFits, monkeypatch: pytest.MonkeyPatch
+    fit_request: FitRequest, kept: KeptFits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, _ = module._fit_or_known(task, kept)
+    expected, _ = module._fit_or_known(fit_request, kept)
     for damage in ("{", "[]", '{"base": "x"}'):
-        (kept.folder / f"{task.key()}.json").write_text(damage)
-        again, known = module._fit_or_known(task, kept)
+        (kept.folder / f"{fit_request.key()}.json").write_text(damage)
+        again, known = module._fit_or_known(fit_request, kept)
         assert not known
         np.testing.assert_array_equal(again["both"], expected["both"])
     blocked = KeptFits(folder=kept.folder / "entry.json" / "fits")
-    assert not module._fit_or_known(task, blocked)[1]
-    assert not module._fit_or_known(task, None)[1]
+    assert not module._fit_or_known(fit_request, blocked)[1]
+    assert not module._fit_or_known(fit_request, None)[1]
     monkeypatch.setenv("RAYTRAIN_CACHE", "off")
     assert KeptFits.open(CacheConfig()) is None
 
 
-def test_the_cache_lists_and_bounds_them(task: Task, kept: KeptFits) -> None:
-    module._fit_or_known(task, kept)
+def test_the_cache_lists_and_bounds_them(fit_request: FitRequest, kept: KeptFits) -> None:
+    module._fit_or_known(fit_request, kept)
     cache = EncoderCache(kept.folder.parent, max_gib=0)
     assert [entry["name"] for entry in cache.listing()] == ["fits of tables"]
     newer = kept.folder.parent / ("0" * 24)

@@ -9,9 +9,9 @@ import pytest
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping, load_preset
 from raytrain.errors import ConfigError
+from raytrain.reproduction.claims import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.figure import choose_classes
 from raytrain.reproduction.grid import OPERATORS, STUDIES, find_study, grid_runs
-from raytrain.reproduction.measure import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import table_text
 from tests.clip_runs import clip_values

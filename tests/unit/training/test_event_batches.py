@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.forms.randomness import hash_sequence
 from pipelines.order.plan import Cursor, permutation
 from pipelines.storage.manifest import Manifest
 from raytrain import api
@@ -18,9 +19,9 @@ from raytrain.reporting.progress import event_rate
 from raytrain.reporting.report.sections.training import waiting
 from raytrain.reporting.run_data import load_run
 from raytrain.training import run as run_module
-from raytrain.training.finished import read_run
 from raytrain.training.plan import event_limits
 from raytrain.training.replay import check_step, replay_step
+from raytrain.training.run_folder import read_run
 from tests.conftest import StopAfter
 
 GENERATED = {
@@ -93,7 +94,8 @@ def test_a_run_takes_the_batches_that_the_counts_say(whole: api.Run, packed: Pat
             while size < 8 and setup_counts[order[place : place + size + 1]].sum() <= bound:
                 size += 1
             batch = order[place : place + size]
-            assert line["batch_hash"] == f"{np.bitwise_xor.reduce(hashes[batch]):016x}"
+            positions = np.arange(place, place + size)
+            assert line["sequence_hash"] == f"{hash_sequence(hashes[batch], positions):016x}"
             sizes.append(size)
             place += size
         left_out.append(len(hashes) - place)
@@ -124,7 +126,7 @@ def test_a_run_stopped_in_an_epoch_goes_on_bitwise(
     assert summary["pathways"][0]["steps"] == in_last + 1
     again = api.train(settings)
     assert again.summary["pathways"][0]["weights_sha256"] == whole.summary["pathways"][0]["weights_sha256"]
-    hashes = [[line["batch_hash"] for line in lines(run)] for run in (again, whole)]
+    hashes = [[line["sequence_hash"] for line in lines(run)] for run in (again, whole)]
     assert hashes[0] == hashes[1]
 
 
@@ -189,7 +191,7 @@ def test_a_bound_is_no_negative_number() -> None:
 def test_a_step_is_replayed_on_its_batch(whole: api.Run) -> None:
     setup, last = read_run(whole.folder), lines(whole)[-1]
     found = replay_step(setup, "count", last["step"], say=lambda text: None)
-    assert found.batch_hash == last["batch_hash"]
+    assert found.sequence_hash == last["sequence_hash"]
     assert found.losses == last["losses"]
     assert found.cursor == Cursor(2, found.steps_per_epoch - 1)
 

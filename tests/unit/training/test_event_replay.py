@@ -81,11 +81,11 @@ def test_a_logged_step_comes_out_bitwise_the_same(run: api.Run, name: str, step:
     found = replayed(run.folder, name, step)
     line = logged(run.folder, name, step)
     assert found.losses == found.logged_losses == line["losses"]
-    assert found.batch_hash == found.logged_hash == line["batch_hash"]
+    assert found.sequence_hash == found.logged_hash == line["sequence_hash"]
     assert found.health == line["health"]
     assert (found.first_bad, found.first_other) == (None, None)
-    assert found.images.shape == found.views.shape == (4, 3, 32, 32)
-    assert np.array_equal(found.images, found.views) == (name == "phased")
+    assert found.images.shape == found.augmented.shape == (4, 3, 32, 32)
+    assert np.array_equal(found.images, found.augmented) == (name == "phased")
 
 
 def test_what_is_noted_and_drawn(run: api.Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ from raytrain.objectives.supervised import Supervised
 from raytrain.pathway import Pathway
 from raytrain.reporting.predictions import load_predictions
 from raytrain.reporting.results import results_text
-from raytrain.training.finished import newest_checkpoint, read_run
-from raytrain.training.measure import probe_rows
+from raytrain.training.evaluate import probe_rows
+from raytrain.training.run_folder import newest_checkpoint, read_run
 from tests.conftest import small_values
 from tests.event_runs import event_values
 

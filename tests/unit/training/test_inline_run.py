@@ -31,7 +31,7 @@ def logged(folder: Path) -> list[tuple[str, int, int, str, float]]:
     """Return what a run logged, without the clock."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     found = [
-        (line["pathway"], line["epoch"], line["step"], line["batch_hash"], sum(line["losses"].values()))
+        (line["pathway"], line["epoch"], line["step"], line["sequence_hash"], sum(line["losses"].values()))
         for line in lines
     ]
     return sorted(found)
@@ -48,7 +48,7 @@ def test_every_step_of_every_pathway_is_logged_once(undisturbed: api.Run) -> Non
         (name, step) for name in ("identity", "lbp") for step in range(1, STEPS + 1)
     ]
     assert [epoch for name, epoch, *_ in found if name == "lbp"] == [0] * 3 + [1] * 3 + [2] * 3
-    hashes = {(step, batch_hash) for _, _, step, batch_hash, _ in found}
+    hashes = {(step, sequence_hash) for _, _, step, sequence_hash, _ in found}
     assert len(hashes) == STEPS  # all pathways read the same batches, no two steps the same
 
 

@@ -32,7 +32,7 @@ def test_all_objectives_train_in_one_run_on_one_stream(tmp_path):
     assert run.summary["data"]["decodes"] == 3 * 24, "decoded once an epoch, not once a pathway"
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     seen = {name: [line for line in lines if line["pathway"] == name] for name in OBJECTIVES}
-    hashes = {name: [line["batch_hash"] for line in found] for name, found in seen.items()}
+    hashes = {name: [line["sequence_hash"] for line in found] for name, found in seen.items()}
     assert all(len(found) == 9 and found == hashes["clapp"] for found in hashes.values())
     layers = {name: len(found[0]["losses"]) for name, found in seen.items()}
     assert layers == {"clapp": 6, "hinge_cpc": 1, "infonce": 6, "cpc": 1, "supervised": 1}

@@ -63,7 +63,7 @@ def test_a_logged_step_comes_out_bitwise_the_same(run: Path, name: str, step: in
     found = replayed(run, name, step, said)
     line = logged(run, name, step)
     assert found.losses == found.logged_losses == line["losses"]
-    assert found.batch_hash == found.logged_hash == line["batch_hash"]
+    assert found.sequence_hash == found.logged_hash == line["sequence_hash"]
     assert found.health == line["health"]
     assert found.first_bad is None
     assert (found.num_agreed, found.first_other) == (step - 1 - start, None)
@@ -111,7 +111,7 @@ def test_a_step_that_differs_from_the_log_is_told(
     line = next(one for one in text.splitlines() if '"lbp"' in one and '"step": 7,' in one)
     changed = json.loads(line)
     changed["losses"]["layer2"] = loss + 0.5
-    changed["batch_hash"] = "0" * 16
+    changed["sequence_hash"] = "0" * 16
     (copy / "metrics.jsonl").write_text(text.replace(line, json.dumps(changed)))
     assert main(["replay", str(copy), "--pathway=lbp", "--step=7"]) == 0
     said = capsys.readouterr().out
@@ -120,6 +120,18 @@ def test_a_step_that_differs_from_the_log_is_told(
     assert "(metrics.jsonl has 0000000000000000: other samples)" in said
     assert main(["replay", str(copy), "--pathway=lbp", "--step=8"]) == 0
     assert "on the way: 0 logged step(s) came out the same, step 7 first did not" in capsys.readouterr().out
+
+
+def test_a_log_of_an_earlier_version_is_not_called_another_batch(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    text = (copy / "metrics.jsonl").read_text()
+    (copy / "metrics.jsonl").write_text(text.replace('"sequence_hash"', '"batch_hash"'))
+    assert main(["replay", str(copy), "--pathway=lbp", "--step=7"]) == 0
+    said = capsys.readouterr().out
+    assert "(logged by an earlier version, whose hash knew no order: not compared)" in said
+    assert "other samples" not in said
 
 
 def test_the_command_line_draws_the_batch_and_names_its_samples(
@@ -142,7 +154,7 @@ def test_the_command_line_draws_the_batch_and_names_its_samples(
     every = sheet.with_suffix(".txt").read_text()
     assert "gradient of encoder.layers.2.conv.weight" in every
     assert "update of objective.predictors.5.mirror_weight" in every
-    assert found.views.shape == (8, 3, 32, 32)
+    assert found.augmented.shape == (8, 3, 32, 32)
     assert found.maps.shape == (8, 1, 32, 32)
 
 

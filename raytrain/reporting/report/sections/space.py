@@ -9,10 +9,9 @@ from pipelines.forms.randomness import generator
 from pipelines.stream.requests import pixels_of
 from pipelines.views.events import event_pictures, join_events
 from raytrain.errors import DataError
-from raytrain.evaluation.embedding import principal_components, tsne
-from raytrain.evaluation.neighbours import Nearest, nearest
 from raytrain.evaluation.probe import control_name
 from raytrain.evaluation.represent import evaluation_source
+from raytrain.evaluation.space import Nearest, nearest, principal_components, tsne
 from raytrain.reporting.figures.canvas import Drawing
 from raytrain.reporting.figures.embedding import embedding
 from raytrain.reporting.figures.neighbours import Neighbours, neighbours

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.forms.randomness import generator, hash_keys, hash_words, uniforms
+from pipelines.forms.randomness import generator, hash_keys, hash_sequence, hash_words, uniforms
 
 NUM = 1 << 16
 KEYS = hash_keys([f"class/{index:05d}.png" for index in range(NUM)])
@@ -153,3 +153,40 @@ def test_generators_are_keyed_by_their_words() -> None:
     assert np.array_equal(generator(0, "lbp").random(4), first)
     assert not np.array_equal(generator(1, "lbp").random(4), first)
     assert not np.array_equal(generator(0, "rg").random(4), first)
+
+
+@pytest.fixture
+def sequence() -> tuple[np.ndarray, np.ndarray]:
+    return hash_keys(["a", "b", "c", "d"]), np.array([8, 9, 10, 11])
+
+
+def test_the_hash_of_a_sequence_is_the_plain_sum(sequence: tuple[np.ndarray, np.ndarray]) -> None:
+    keys, positions = sequence
+    expected = sum(
+        plain_mix(plain_mix((position + 1) * 0x9E3779B97F4A7C15 & MASK) ^ plain_mix(key))
+        for key, position in zip(keys.tolist(), positions.tolist(), strict=True)
+    )
+    assert hash_sequence(keys, positions) == expected & MASK
+
+
+def test_the_hash_of_a_sequence_knows_order_place_and_repetition(
+    sequence: tuple[np.ndarray, np.ndarray],
+) -> None:
+    keys, positions = sequence
+    others = [
+        (keys[[1, 0, 2, 3]], positions),  # two samples have changed places
+        (keys[[0, 0, 2, 3]], positions),
+        (keys[[0, 0, 1, 1]], positions),  # an exclusive or of keys would call these two empty
+        (keys[[2, 2, 3, 3]], positions),
+        (keys, positions + 4),
+        (keys[:3], positions[:3]),
+        (keys[:0], positions[:0]),
+    ]
+    hashes = [hash_sequence(*sequence), *(hash_sequence(*other) for other in others)]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_hashes_of_the_parts_of_a_sequence_add_up(sequence: tuple[np.ndarray, np.ndarray]) -> None:
+    keys, positions = sequence
+    parts = [hash_sequence(keys[rank::2], positions[rank::2]) for rank in (0, 1)]
+    assert sum(parts) & MASK == hash_sequence(keys, positions)

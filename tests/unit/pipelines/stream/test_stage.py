@@ -10,7 +10,7 @@ from pipelines.forms.chunk import Chunk, from_table, to_table
 from pipelines.forms.randomness import hash_keys
 from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor
 from pipelines.stream.batch import BatchReader
-from pipelines.stream.stage import PIECE, OperatorStage, StageSettings, view_name, view_sample_bytes
+from pipelines.stream.stage import PIECE, OperatorStage, StageSettings, operated_name, operated_sample_bytes
 from pipelines.views.standardise import Standardiser
 from raytrain.config import (
     AugmentationConfig,
@@ -70,8 +70,8 @@ def chunk_of(length: int, epoch: int = 1) -> Chunk:
 
 
 def staged(chunk: Chunk, *pathways: PathwayConfig, **told: Any) -> Chunk:
-    views = {view_name(pathway): pathway for pathway in pathways}
-    return OperatorStage(StageSettings(views, CANVAS, SEED, **told)).operate(chunk)
+    pathways_by_name = {operated_name(pathway): pathway for pathway in pathways}
+    return OperatorStage(StageSettings(pathways_by_name, CANVAS, SEED, **told)).operate(chunk)
 
 
 def worker_of(config: PathwayConfig, channels: int) -> Pathway:
@@ -96,34 +96,34 @@ def test_the_stage_makes_what_the_worker_would_make(operator: OperatorConfig) ->
     made = staged(chunk, config)
     # Through the table, as Ray Data would send it.
     sent = from_table(to_table(made))
-    view = view_name(config)
-    worker = worker_of(config, made.operated[view].shape[1])
+    name = operated_name(config)
+    worker = worker_of(config, made.operated[name].shape[1])
     for step in range(2):
-        of_stage = BatchReader(plan, lambda number: sent).read(Cursor(1, step), view)
+        of_stage = BatchReader(plan, lambda number: sent).read(Cursor(1, step), name)
         plain = BatchReader(plan, lambda number: chunk).read(Cursor(1, step))
         assert torch.equal(worker.views(of_stage, train=True), worker.views(plain, train=True))
-        # It was read from the view: without draws, or with other pixels, it is another.
-        spoiled = replace(of_stage, operated={view: of_stage.operated[view] + 1})
+        # It was read from the stage's: without draws, or with other pixels, it is another.
+        spoiled = replace(of_stage, operated={name: of_stage.operated[name] + 1})
         assert not torch.equal(worker.views(spoiled, train=True), worker.views(plain, train=True))
 
 
 def test_another_epoch_has_other_draws() -> None:
     config = pathway_of(LbpConfig())
-    one, two = (staged(chunk_of(4, epoch), config).operated[view_name(config)] for epoch in (1, 2))
+    one, two = (staged(chunk_of(4, epoch), config).operated[operated_name(config)] for epoch in (1, 2))
     assert one.shape == two.shape == (4, 1, CROP, CROP)
     assert not np.array_equal(one, two)
 
 
-def test_samples_are_counted_once_a_view() -> None:
+def test_samples_are_counted_once_an_output() -> None:
     counted: dict[str, int] = {}
 
-    def count(view: str, samples: int) -> None:
-        counted[view] = counted.get(view, 0) + samples
+    def count(name: str, samples: int) -> None:
+        counted[name] = counted.get(name, 0) + samples
 
     lbp, rg = pathway_of(LbpConfig()), pathway_of(RgConfig())
     same_as_lbp = replace(lbp, workers=3, stream="other", encoder=Vgg6Config(width=0.5))
     staged(chunk_of(6), lbp, rg, same_as_lbp, on_operated=count)
-    assert counted == {view_name(lbp): 6, view_name(rg): 6}
+    assert counted == {operated_name(lbp): 6, operated_name(rg): 6}
 
 
 def test_the_chunk_is_left_as_it_is() -> None:
@@ -137,18 +137,18 @@ def test_the_chunk_is_left_as_it_is() -> None:
 
 def test_equal_settings_have_one_name_and_other_settings_another() -> None:
     lbp = pathway_of(LbpConfig())
-    assert view_name(lbp) == view_name(replace(lbp, objective=ClappConfig(num_steps=2)))
-    assert view_name(lbp).startswith("lbp-")
+    assert operated_name(lbp) == operated_name(replace(lbp, objective=ClappConfig(num_steps=2)))
+    assert operated_name(lbp).startswith("lbp-")
     others = [
         pathway_of(RgConfig()),
         replace(lbp, augmentation=AugmentationConfig(crop_px=CROP)),
         replace(lbp, augmentation=AugmentationConfig(crop_px=CROP - 2, flip=True)),
     ]
-    assert len({view_name(pathway) for pathway in (lbp, *others)}) == 4
+    assert len({operated_name(pathway) for pathway in (lbp, *others)}) == 4
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: str(operator.name))
 def test_the_bytes_of_a_view_are_told_before(operator: OperatorConfig) -> None:
     config = pathway_of(operator)
-    made = staged(chunk_of(4), config).operated[view_name(config)]
-    assert view_sample_bytes(config, CANVAS) == made.nbytes / 4
+    made = staged(chunk_of(4), config).operated[operated_name(config)]
+    assert operated_sample_bytes(config, CANVAS) == made.nbytes / 4
