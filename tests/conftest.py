@@ -1,8 +1,11 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ranks import Ranks
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAYTRAIN_CACHE"] = "off"  # tests train; those of the cache name a folder of their own
@@ -15,6 +18,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("RAYTRAIN_TEST_DATA is not set: no real data to test on")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    """Processes for tests of several ranks, started when first asked for."""
+    made = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield made
+    made.close()
 
 
 def run_values(**changes: Any) -> dict[str, Any]:

@@ -1,12 +1,10 @@
-"""Two ranks with different rows equal one process with the joint batch."""
+"""Ranks with different rows equal one process with the joint batch."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from raytrain.collectives import GradientAverager, all_reduce_sum, world_size
@@ -16,9 +14,9 @@ from raytrain.layers import GlobalBatchNorm, GlobalBatchNorm2d, GlobalBatchNorm3
 from raytrain.objectives import build_objective
 from tests.given import given_of
 
-ROWS, COLUMNS, IMAGES = 2, 2, 6
-LABELS = torch.tensor([0, 1, 2, 1, -1, -1])  # the two ranks hold 3 and 1 labelled samples
-MOTIONS = torch.tensor([[0, 4], [1, 2], [0, 11], [1, 0], [-1, -1], [-1, -1]])
+ROWS, COLUMNS, IMAGES = 2, 2, 8
+LABELS = torch.tensor([0, 1, 2, 1, -1, 2, -1, -1])  # 4 and 1 labelled on two ranks; 2, 2, 1, 0 on four
+MOTIONS = torch.tensor([[0, 4], [1, 2], [0, 11], [1, 0], [-1, -1], [1, 7], [-1, -1], [-1, -1]])
 HIDDEN = 8
 
 
@@ -86,9 +84,9 @@ def statistics(model):
     return {name: value for name, value in model.encoder.state_dict().items() if "running" in name}
 
 
-def _rank_main(rank, store, results):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    share = slice(3 * rank, 3 * rank + 3)
+def one_rank(rank):
+    images = IMAGES // world_size()
+    share = slice(images * rank, images * (rank + 1))
     model, averager = build(), GradientAverager()
     loss = backward(model, joint_patches()[:, share].contiguous(), LABELS[share])
     own = [parameter.grad.clone() for parameter in model.parameters()]
@@ -104,31 +102,26 @@ def _rank_main(rank, store, results):
     value = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
     total = all_reduce_sum(value)
     (total * (1.0 + rank)).sum().backward()
-    torch.save(
-        {
-            "own": own,
-            "own_loss": own_loss,
-            "averaged": [parameter.grad for parameter in parameters],
-            "scalars": scalars,
-            "statistics": statistics(model),
-            "volume_own_loss": volume_loss,
-            "volume_loss": volume_scalars[0],
-            "volume_averaged": [parameter.grad for parameter in volume.parameters()],
-            "volume_statistics": statistics(volume),
-            "total": total.detach(),
-            "total_grad": value.grad,
-            "world_size": world_size(),
-        },
-        f"{results}/{rank}.pt",
-    )
-    dist.destroy_process_group()
+    return {
+        "own": own,
+        "own_loss": own_loss,
+        "averaged": [parameter.grad for parameter in parameters],
+        "scalars": scalars,
+        "statistics": statistics(model),
+        "volume_own_loss": volume_loss,
+        "volume_loss": volume_scalars[0],
+        "volume_averaged": [parameter.grad for parameter in volume.parameters()],
+        "volume_statistics": statistics(volume),
+        "total": total.detach(),
+        "total_grad": value.grad,
+        "world_size": world_size(),
+    }
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(_rank_main, args=(str(folder / "store"), str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+@pytest.fixture(scope="module", params=[2, 4], ids="{} ranks".format)
+def each(request, ranks):
+    """What every rank found, by rank."""
+    return ranks.run(request.param, one_rank)
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +135,8 @@ def joint():
     }
 
 
-def test_ranks_alone_are_not_the_joint_batch(ranks, joint):
-    for rank in ranks:
+def test_ranks_alone_are_not_the_joint_batch(each, joint):
+    for rank in each:
         assert not torch.isclose(rank["own_loss"], joint["loss"], rtol=1e-3)
         assert not any(
             torch.allclose(ours, whole, rtol=1e-3)
@@ -152,34 +145,35 @@ def test_ranks_alone_are_not_the_joint_batch(ranks, joint):
         )
 
 
-def test_averaged_over_the_ranks_they_are(ranks, joint):
-    for rank in ranks:
+def test_averaged_over_the_ranks_they_are(each, joint):
+    for rank in each:
         torch.testing.assert_close(rank["scalars"][0], joint["loss"])
         torch.testing.assert_close(rank["averaged"], joint["gradients"], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(rank["statistics"], joint["statistics"])
-        assert rank["world_size"] == 2
+        assert rank["world_size"] == len(each)
 
 
-def test_volumes_and_their_motion_too(ranks):
+def test_volumes_and_their_motion_too(each):
     model = build_volume()
     loss = backward_volume(model, slice(None))
     gradients = [parameter.grad for parameter in model.parameters()]
-    assert not torch.isclose(ranks[0]["volume_own_loss"], ranks[1]["volume_own_loss"], rtol=1e-3)
-    for rank in ranks:
+    assert not torch.isclose(each[0]["volume_own_loss"], each[1]["volume_own_loss"], rtol=1e-3)
+    for rank in each:
         torch.testing.assert_close(rank["volume_loss"], loss)
         torch.testing.assert_close(rank["volume_averaged"], gradients, rtol=1e-8, atol=1e-11)
         torch.testing.assert_close(rank["volume_statistics"], statistics(model))
     assert any(gradient.norm() > 1e-3 for gradient in gradients)
 
 
-def test_one_rank_s_wish_to_stop_reaches_all(ranks):
-    assert [float(rank["scalars"][1]) for rank in ranks] == [0.5, 0.5]
+def test_one_rank_s_wish_to_stop_reaches_all(each):
+    assert [float(rank["scalars"][1]) for rank in each] == [1 / len(each)] * len(each)
 
 
-def test_sum_and_its_gradient_span_the_ranks(ranks):
-    for rank in ranks:
-        assert rank["total"].tolist() == [3.0, 4.0]
-        assert rank["total_grad"].tolist() == [3.0, 3.0]
+def test_sum_and_its_gradient_span_the_ranks(each):
+    weights = sum(range(1, len(each) + 1))
+    for rank in each:
+        assert rank["total"].tolist() == [weights, 2.0 * len(each)]
+        assert rank["total_grad"].tolist() == [weights, weights]
 
 
 def test_one_process_is_left_as_it_is():

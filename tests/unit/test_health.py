@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -244,26 +243,24 @@ def test_on_a_gpu_a_step_waits_for_nothing_and_the_figures_are_the_same(precisio
         assert meter.read(losses)[1][name] == pytest.approx(figures, rel=0.05, abs=0.02)
 
 
-def _rank_main(rank, store, folder):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    digests = []
+def watched_steps(rank):
+    digests, images = [], 2 * dist.get_world_size()
     for watches in (False, True):
         pathway = build(batch_norm=True)
         for step in range(2):
-            share = batch_of(step, images=2, first=4 * step + 2 * rank)
+            share = batch_of(step, images=2, first=images * step + 2 * rank)
             meter = HealthMeter() if watches and rank == 0 else None
             losses = pathway.step(share, rank=rank, watch=meter).losses
         digests.append(pathway.weights_sha256())
-    torch.save((digests, meter and meter.read(losses)[1]), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return digests, meter and meter.read(losses)[1]
 
 
-def test_one_of_two_ranks_may_look(tmp_path):
-    mp.spawn(_rank_main, args=(str(tmp_path / "store"), str(tmp_path)), nprocs=2)
-    (first, health), (second, nothing) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert len({*first, *second}) == 1
-    assert list(health) == LAYERS
-    assert nothing is None
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_one_of_several_ranks_may_look(ranks, world_size):
+    digests, health = zip(*ranks.run(world_size, watched_steps), strict=True)
+    assert len({digest for pair in digests for digest in pair}) == 1
+    assert list(health[0]) == LAYERS
+    assert health[1:] == (None,) * (world_size - 1)
 
 
 def lines_of(pathway, *, count=GRACE_LINES + 3, images=4, plant=None):

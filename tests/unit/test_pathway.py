@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipelines.forms.randomness import generator, hash_keys
@@ -343,34 +342,29 @@ def test_a_clapp_step_dispatches_few_operations(precision):
     assert 200 < counted.count <= 900
 
 
-def _rank_main(rank, store, folder):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def two_steps(rank):
     clapp, supervised = build(), build(SupervisedConfig(), batch_norm=True)
-    stops = []
+    last, images, stops = dist.get_world_size() - 1, 4 // dist.get_world_size(), []
     for step in range(2):
         whole = batch_of(step)
-        share = batch_of(step, positions=whole.positions[2 * rank : 2 * rank + 2])
-        stops.append(bool(clapp.step(share, rank=rank, stop=rank == 1 and step == 1).stop))
+        share = batch_of(step, positions=whole.positions[images * rank : images * (rank + 1)])
+        stops.append(bool(clapp.step(share, rank=rank, stop=rank == last and step == 1).stop))
         losses = supervised.step(share, rank=rank).losses
-    torch.save(
-        {
-            "clapp": clapp.weights_sha256(),
-            "stops": stops,
-            "losses": losses,
-            "supervised": supervised.state_tensors(),
-        },
-        f"{folder}/{rank}.pt",
-    )
-    dist.destroy_process_group()
+    return {
+        "clapp": clapp.weights_sha256(),
+        "stops": stops,
+        "losses": losses,
+        "supervised": supervised.state_tensors(),
+    }
 
 
-def test_two_ranks_hold_equal_replicas_and_equal_one_process(tmp_path):
-    mp.spawn(_rank_main, args=(str(tmp_path / "store"), str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    assert ranks[0]["clapp"] == ranks[1]["clapp"]
-    assert [rank["stops"] for rank in ranks] == [[False, True]] * 2
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_ranks_hold_equal_replicas_and_equal_one_process(ranks, world_size):
+    found = ranks.run(world_size, two_steps)
+    assert len({rank["clapp"] for rank in found}) == 1
+    assert [rank["stops"] for rank in found] == [[False, True]] * world_size
     alone = build(SupervisedConfig(), batch_norm=True)
     for step in range(2):
         losses = alone.step(batch_of(step)).losses
-    for rank in ranks:
+    for rank in found:
         torch.testing.assert_close(rank["losses"], losses, rtol=1e-4, atol=1e-5)

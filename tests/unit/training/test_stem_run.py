@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
@@ -20,6 +19,7 @@ from raytrain.training.plan import RunSetup
 from tests.conftest import StopAfter
 from tests.event_runs import STEMS, event_values
 from tests.given import given_of
+from tests.ranks import Ranks
 
 CPU = torch.device("cpu")
 
@@ -131,11 +131,9 @@ def test_two_threads_give_the_same_bits_every_time(name: str, tmp_path: Path) ->
     assert len(found) == 1
 
 
-def _rank_main(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    values = event_values(Path(folder), tuple(STEMS))
-    values["training"]["workers"] = 2
+def two_steps(rank: int, folder: Path) -> dict[str, torch.Tensor]:
+    values = event_values(folder, tuple(STEMS))
+    values["training"]["workers"] = dist.get_world_size()
     setup = setup_of(from_mapping(values))
     stems: dict[str, torch.Tensor] = {}
     for name in STEMS:
@@ -145,16 +143,15 @@ def _rank_main(rank: int, folder: str) -> None:
             pathway.step(stream.read(Cursor(0, step)), rank=rank)
         tensors = pathway.state_tensors().items()
         stems |= {f"{name} {key}": value for key, value in tensors if key.startswith("encoder.stem.")}
-    torch.save(stems, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return stems
 
 
-def test_ranks_average_the_stem(tmp_path: Path) -> None:
-    mp.spawn(_rank_main, args=(str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_average_the_stem(tmp_path: Path, ranks: Ranks, world_size: int) -> None:
+    first, *others = ranks.run(world_size, two_steps, tmp_path)
     assert {key.split()[0] for key in first} == set(STEMS)
     for key, value in first.items():
-        assert torch.equal(value, second[key]), key
+        assert all(torch.equal(value, other[key]) for other in others), key
     setup = setup_of(from_mapping(event_values(tmp_path, ("est",))))
     alone, stream = (
         setup.pathway("est", CPU),
