@@ -18,7 +18,7 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed
-	$(BIN)/pytest -q -n 2 tests/unit
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit
 
 ray: $(VENV)/.installed
 	$(BIN)/pytest -q tests/ray -m "not slow"
