@@ -18,6 +18,9 @@ from raytrain.errors import ConfigError
 
 Int64s = NDArray[np.int64]
 
+CHUNK_BYTES, LEAST_SAMPLES, CHUNKS_A_LANE = 32 * 2**20, 64, 16
+"""of a chunk whose size nobody has set, see `default_chunk_samples`"""
+
 
 @lru_cache(maxsize=4)
 def permutation(num_samples: int, seed: int, epoch: int) -> Int64s:
@@ -208,8 +211,23 @@ def chunk_samples(sample_bytes: int, *, chunk_mib: float, num_samples: int, num_
     """Return L for chunks of at most about `chunk_mib`: even, and the chunks of a lane of about one length.
 
     Of one length, so that the positions that training leaves out do not make a chunk that nobody reads.
+
+    Args:
+        chunk_mib: 0: as `default_chunk_samples` says.
     """
     lane = -(-num_samples // num_lanes)
-    most = max(2, int(chunk_mib * 2**20 / max(1, sample_bytes)))
+    fitting = int(chunk_mib * 2**20 / max(1, sample_bytes))
+    most = max(2, fitting) if chunk_mib else default_chunk_samples(sample_bytes, lane)
     length = -(-lane // -(-lane // most))
     return length + length % 2
+
+
+def default_chunk_samples(sample_bytes: int, lane_samples: int) -> int:
+    """Return the most samples of a chunk where nobody has set its size.
+
+    A block costs the broadcast and each reader some 12 ms of CPU, whatever is in it: so a chunk is as large
+    as CHUNK_BYTES. Of a small data set it is the CHUNKS_A_LANE-th part of a lane, that several tasks may
+    decode at a time, but not less than LEAST_SAMPLES.
+    """
+    part = max(LEAST_SAMPLES, -(-lane_samples // CHUNKS_A_LANE))
+    return max(2, min(CHUNK_BYTES // max(1, sample_bytes), part))

@@ -75,4 +75,5 @@ def quiet() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1
+    context.memory_usage_poll_interval_s = None  # each task would start a thread that watches its memory
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -28,7 +28,8 @@ from pipelines.stream.stage import OperatorStage, StageSettings
 from pipelines.stream.window import Window
 from raytrain.errors import ERRORS, ClusterError, RaytrainError
 
-SEGMENT_CHUNKS = 512  # one Ray Data execution; starting another takes about 0.1 s
+SEGMENT_S = 120.0  # what one Ray Data execution is to last: at its end the pipeline drains
+FIRST_SEGMENT, LARGEST_SEGMENT = 64, 2048  # chunks of one execution, whose tasks are all made at its start
 SLICE_S = 0.5  # a waiting reader asks again this often: its sign of life
 FIRST_CONTACT_S = 900.0  # a reader that never came may take this long to start
 RESTART_S = 300.0  # a broadcast that is gone for longer does not come back
@@ -90,6 +91,20 @@ def make_block(decoder: Any, task: ChunkTask, pinned: dict[int, Any]) -> list[pa
     return [to_table(ray.get(decoder).make(task, cached if pinned else None))]
 
 
+def segment_chunks(made: int, seconds: float) -> int:
+    """Return how many chunks the next execution is to make, at the pace of the last one."""
+    at_this_pace = int(SEGMENT_S * made / max(seconds, 1e-3))
+    return min(max(FIRST_SEGMENT, at_this_pace), LARGEST_SEGMENT)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bell:
+    """Wakes a reader's call, which waits in the actor's event loop, from the stream's thread."""
+
+    loop: asyncio.AbstractEventLoop
+    event: asyncio.Event
+
+
 class _Stream:
     """A window, and the thread that keeps it filled by Ray Data executions."""
 
@@ -112,6 +127,8 @@ class _Stream:
         self.closed = False
         self._decoder = ray.put(request.source.decoder)
         self._pinned: dict[int, Any] = {}
+        self._segment_chunks = FIRST_SEGMENT
+        self._bells: dict[int, list[_Bell]] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -120,36 +137,61 @@ class _Stream:
             while self._wait_for_work():
                 numbers = self._segment()
                 if numbers:  # a reader may have ended since
-                    self._execute(numbers)
+                    began = time.monotonic()
+                    made = self._execute(numbers)
+                    self._segment_chunks = segment_chunks(made, time.monotonic() - began)
         except Exception as error:
-            self.error = describe(error)
             with self.changed:
-                self.changed.notify_all()
+                self.error = describe(error)
+                for number in list(self._bells):
+                    self._ring(number)
 
     def _segment(self) -> list[int]:
         with self.changed:
-            numbers = self.window.upcoming(SEGMENT_CHUNKS)
+            numbers = self.window.upcoming(self._segment_chunks)
         if self.request.source.data.cache == "memory" and numbers and numbers[0] < self._num_cached:
             # Later epochs are cut from the cached chunks of the first: it has to be complete.
             numbers = [number for number in numbers if number < self._num_cached]
         return numbers
 
-    def _execute(self, numbers: list[int]) -> None:
-        """Put chunks into the window until the segment ends or another chunk is wanted first."""
+    def _execute(self, numbers: list[int]) -> int:
+        """Put chunks into the window until the segment ends or another is wanted first; return how many."""
         made = self._blocks(numbers)
+        count = 0
         with contextlib.closing(made):  # type: ignore[type-var]
-            for number, block in zip(numbers, made, strict=False):
+            for count, (number, block) in enumerate(zip(numbers, made, strict=False), start=1):
                 if self.request.source.data.cache == "memory" and number < self._num_cached:
                     self._pinned[number] = block
                 with self.changed:
                     self.window.put(number, block)
-                    self.changed.notify_all()
-                if number == numbers[-1] or not self._wait_for_work():
-                    return
+                    self._ring(number)
+                if count == len(numbers) or not self._wait_for_work():
+                    break
                 with self.changed:
                     wanted = self.window.next_missing()
-                if wanted is not None and wanted != numbers[numbers.index(number) + 1]:
-                    return
+                if wanted is not None and wanted != numbers[count]:
+                    break
+        return count
+
+    async def news_of(self, number: int, timeout_s: float) -> None:
+        """Return when a chunk is there, the stream has failed, or the time is over."""
+        bell = _Bell(asyncio.get_running_loop(), asyncio.Event())
+        with self.changed:
+            if self.error or self.window.get(number) is not None:
+                return
+            self._bells.setdefault(number, []).append(bell)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(bell.event.wait(), timeout_s)
+        with self.changed:
+            waiting = self._bells.get(number, [])
+            if bell in waiting:
+                waiting.remove(bell)
+            if not waiting:
+                self._bells.pop(number, None)
+
+    def _ring(self, number: int) -> None:
+        for bell in self._bells.pop(number, []):
+            bell.loop.call_soon_threadsafe(bell.event.set)
 
     @property
     def _num_cached(self) -> int:
@@ -233,10 +275,11 @@ class Broadcast:
             block = active.window.get(number)
             if block is not None:
                 return Reply(block=[block], stop=self.stopping)
-            if active.error or time.monotonic() >= deadline:
+            left_s = deadline - time.monotonic()
+            if active.error or left_s <= 0:
                 cause = active.window.cause(reader, number)
                 return Reply(cause=cause, stop=self.stopping, error=active.error)
-            await asyncio.sleep(0.005)
+            await active.news_of(number, left_s)
 
     async def ping(self, stream: str, reader: str, number: int) -> bool:
         """Note a reader's sign of life; return whether it is asked to stop."""

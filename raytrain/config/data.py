@@ -230,8 +230,8 @@ class DataConfig:
     """an image that claims more pixels is quarantined unread (decompression bombs)"""
     lanes: int = 0
     """0: the least common multiple of the pathways' workers"""
-    chunk_mib: float = 2.0
-    """size of a chunk, the unit of decoding and broadcast"""
+    chunk_mib: float = 0.0
+    """size of a chunk, the unit of decoding and broadcast; 0: up to 32 MiB, see `default_chunk_samples`"""
     window_mib: float = 256.0
     """how far the fastest pathway may run ahead of the slowest, in decoded bytes"""
     decode_tasks: int = 2
@@ -249,7 +249,8 @@ class DataConfig:
         at_least("data.lanes", self.lanes, 0)
         at_least("data.decode_tasks", self.decode_tasks, 1)
         at_least("data.read_retries", self.read_retries, 0)
-        for name in ("chunk_mib", "window_mib", "lease_s", "read_timeout_s", "cache_gib", "max_pixels"):
+        at_least("data.chunk_mib", self.chunk_mib, 0)
+        for name in ("window_mib", "lease_s", "read_timeout_s", "cache_gib", "max_pixels"):
             positive(f"data.{name}", getattr(self, name))
         if not self.is_generated:
             return

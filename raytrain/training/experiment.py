@@ -48,10 +48,9 @@ class _ToRecorder:
         self._recorder.operated.remote(name, samples)
 
     def started(self, process: int, restarted: bool) -> None:
-        self._recorder.note.remote(f"broadcast starts as process {process}")
-        if restarted:
-            cold = "; data.cache = memory was lost with it" if self._cache == "memory" else ""
-            self._recorder.event.remote(f"the broadcast died and came back{cold}")
+        cold = "; data.cache = memory was lost with it" if self._cache == "memory" else ""
+        lost = f"the broadcast died and came back{cold}" if restarted else ""
+        self._recorder.broadcast_started.remote(process, lost)
 
 
 class _Fit(threading.Thread):
@@ -213,6 +212,8 @@ class _Watch:
         self._broadcast, self._recorder = broadcast, recorder
         self._shortage = Shortage(setup.config, wanted=self._chunk_wanted)
         self._asked_at: float | None = None
+        self._released: set[tuple[str, int]] = set()
+        """pathways whose end was said, each with the number of the broadcast that heard it"""
 
     def run(self, stop: Callable[[], bool], tick: Callable[[dict[str, Any]], Any]) -> None:
         """Return when every pathway has an outcome."""
@@ -225,7 +226,7 @@ class _Watch:
             failed = any(fit.failed for fit in self._fits.values())
             fresh = self._take()
             tick(fresh)
-            self._release_ended()
+            self._release_ended(fresh.get("broadcasts", 1))
             over = fresh.get("quarantined", 0) > budget
             if self._asked_at is None and (stop() or failed or over):
                 self._asked_at = time.monotonic()
@@ -253,14 +254,15 @@ class _Watch:
             return bool(ray.get(self._broadcast.wants.remote(), timeout=5))
         return False
 
-    def _release_ended(self) -> None:
-        """Say again and again that ended pathways read no more.
+    def _release_ended(self, broadcast: int) -> None:
+        """Say once to each broadcast that has started that ended pathways read no more.
 
         One that failed would hold the others, and so would one of which a restarted broadcast does not know.
         """
         config = self._setup.config
         for name, fit in self._fits.items():
-            if not fit.runs:
+            if not fit.runs and (name, broadcast) not in self._released:
+                self._released.add((name, broadcast))
                 for rank in range(config.workers(name)):
                     self._broadcast.finish.remote(config.pathways[name].stream, f"{name}/{rank}")
 
@@ -338,16 +340,35 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
         cursors=cursors,
         num_chunks=epochs * source.plan.chunks_per_epoch,
         num_used=[plan.num_used(epoch) for epoch in range(epochs)],
-        window_chunks=_window_chunks(setup, stream, chunk_bytes),
+        window_chunks=window_chunks(
+            setup, stream, store_bytes=cluster_resources().get("object_store_memory", 2**30)
+        ),
         chunk_bytes=chunk_bytes,
         stage=stage,
         stage_num_gpus=0.1 if stage and cluster_resources().get("GPU", 0) else 0.0,
     )
 
 
-def _window_chunks(setup: RunSetup, stream: str, chunk_bytes: int) -> int:
-    """Return how many chunks the window holds: data.window_mib, at most 30 % of the object store."""
-    data = setup.config.data
-    store = cluster_resources().get("object_store_memory", 2**30)
-    allowed = min(data.window_mib * 2**20, STORE_SHARE * store / len(setup.streams()))
-    return max(2 * setup.config.num_lanes, int(allowed / chunk_bytes))
+def window_chunks(setup: RunSetup, stream: str, *, store_bytes: float) -> int:
+    """Return how many chunks the window of a stream holds.
+
+    As many as data.window_mib and STORE_SHARE of the object store allow; at least three batches, and two
+    chunks more than are decoded at a time, or readers would wait for what may not be made yet.
+
+    Raises:
+        ClusterError: so many do not fit the object store.
+    """
+    data, plan = setup.config.data, setup.chunk_plan(stream)
+    chunk_bytes = plan.chunk_samples * setup.sample_bytes(stream)
+    lanes, batches = plan.num_lanes, 3 * setup.config.training.batch_size
+    places = -(-batches // (plan.chunk_samples * lanes)) + 1
+    least = min(max(places * lanes, data.decode_tasks + 2), 2 * plan.chunks_per_epoch)
+    room = STORE_SHARE * store_bytes / len(setup.streams())
+    if 2 * lanes * chunk_bytes > room:
+        raise ClusterError(
+            f"stream {stream}: two chunks of {chunk_bytes / 2**20:.0f} MiB a lane are more than "
+            f"{STORE_SHARE:.0%} of the object store of {store_bytes / 2**20:.0f} MiB; give Ray more (ray "
+            "start --object-store-memory), or lower data.chunk_mib"
+        )
+    wanted = max(least, int(data.window_mib * 2**20 / chunk_bytes))
+    return max(2 * lanes, min(wanted, int(room / chunk_bytes)))

@@ -44,6 +44,7 @@ class Recorder:
         self._crashes: dict[str, str] = {}
         self._controllers: dict[str, Any] = {}
         self._waiting: set[str] = set()
+        self._broadcasts = 0
         self._warned = {
             (line["pathway"], warning["layer"], warning["kind"])
             for line in former
@@ -102,6 +103,13 @@ class Recorder:
             if self.starts[pathway] > 1:
                 self.event(f"{pathway} restarted from step {step} (restart {self.starts[pathway] - 1})")
 
+    def broadcast_started(self, process: int, lost: str) -> None:
+        """Note that the broadcast runs; `lost`: what went with the one before, empty where there was none."""
+        self._broadcasts += 1
+        self.note(f"broadcast starts as process {process}")
+        if lost:
+            self.event(lost)
+
     def waits(self, pathway: str, controller: Any) -> None:
         """Note that `controller` asks for a pathway's workers, and that they are not there yet."""
         self._controllers[pathway] = controller
@@ -147,11 +155,15 @@ class Recorder:
         write_note(self._folder, text)
 
     def drain(self) -> dict[str, Any]:
-        """Return what came since the last call, the counts, who waits, and how many chunks were made here."""
+        """Return what came since the last call, the counts, and how the run stands.
+
+        `waiting`: pathways without workers; `made`: chunks so far; `broadcasts`: how often one has started.
+        """
         fresh, self._fresh = self._fresh, []
         events, self._events = self._events, []
         controllers, self._controllers = self._controllers, {}
         placement = {"waiting": sorted(self._waiting), "controllers": controllers, "made": self._made}
+        placement["broadcasts"] = self._broadcasts
         return {"lines": fresh, "events": events, **placement, **self.counts()}
 
     def counts(self) -> dict[str, Any]:

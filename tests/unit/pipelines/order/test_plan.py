@@ -111,3 +111,22 @@ def test_chunk_samples_follow_the_bytes() -> None:
     assert chunk_samples(1, chunk_mib=8, num_samples=11, num_lanes=2) == 6
     # 11 alike, not 10 and a rest
     assert chunk_samples(12288, chunk_mib=2, num_samples=1720, num_lanes=1) == 158
+
+
+@pytest.mark.parametrize(
+    ("sample_bytes", "num_samples", "num_lanes", "expected"),
+    [
+        (3 * 224**2, 1_281_167, 1, 222),  # as many as 32 MiB hold
+        (3 * 224**2, 10_000_000, 4, 222),
+        (3 * 64**2, 1_000_000, 1, 2730),
+        (3 * 64**2, 1720, 1, 108),  # a small data set: 16 chunks, all of one length
+        (3 * 64**2, 500, 1, 64),
+        (3 * 64**2, 40, 1, 40),
+        (4 * 2**20, 10_000, 1, 8),  # clips: their decoding costs more than a block does
+        (2**30, 10_000, 2, 2),
+    ],
+)
+def test_chunks_of_no_set_size(sample_bytes: int, num_samples: int, num_lanes: int, expected: int) -> None:
+    found = chunk_samples(sample_bytes, chunk_mib=0, num_samples=num_samples, num_lanes=num_lanes)
+    assert 0.95 * expected <= found <= expected
+    assert found % 2 == 0
