@@ -1,19 +1,25 @@
-"""Image files to uint8 canvases, by Pillow; whatever is wrong with a file becomes a BadSample."""
+"""Image files to uint8 canvases, by Pillow or `jpeg`; whatever is wrong with a file becomes a BadSample."""
 
 import io
 import re
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from pipelines.decode.jpeg import Box, read_jpeg, resize
 from pipelines.forms.quarantine import BadSample
 
 Fit = Literal["squash", "cover", "pad"]
 Extent = tuple[float, float]
 """width and height in pixels"""
+Pixels = Image.Image | NDArray[np.uint8]
+"""what Pillow decoded, and resizes; or u8[H, W, 3] of `jpeg`"""
 
 # Only plain pixel formats: Pillow knows others that start an interpreter (EPS) or have no size (WMF).
 _PLUGINS = (WebPImagePlugin, TiffImagePlugin)  # imported, or Pillow loads all of its plugins to find them
@@ -25,14 +31,14 @@ _TRANSPOSED = 5
 """from this orientation on, width and height change places"""
 _PILLOW = r"PIL\."
 _QUIET = ("ignore", None, Warning, re.compile(_PILLOW), 0)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[int, tuple[Image.Transpose, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, np.fliplr),
+    3: (Image.Transpose.ROTATE_180, partial(np.rot90, k=2)),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, np.flipud),
+    5: (Image.Transpose.TRANSPOSE, partial(np.swapaxes, axis1=0, axis2=1)),
+    6: (Image.Transpose.ROTATE_270, partial(np.rot90, k=3)),
+    7: (Image.Transpose.TRANSVERSE, lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1)),
+    8: (Image.Transpose.ROTATE_90, np.rot90),
 }
 
 
@@ -47,16 +53,10 @@ def decode_image(data: bytes, *, canvas_px: int, fit: Fit, max_pixels: int) -> N
         BadSample: empty, truncated, too large, or no image.
     """
     image = open_image(data, max_pixels=max_pixels)
-    try:
-        extent = _reduce(image, canvas_px)
-        image.load()
+    with _named_faults():
+        pixels, extent = _read(image, data, canvas_px)
         # Turned last, when there is little left to turn.
-        placed = _turn(_FITS[fit](_to_rgb(image), canvas_px, extent), _orientation(image))
-    except (BadSample, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        raise BadSample(f"cannot be decoded: {_first_line(error)}") from None
-    return np.ascontiguousarray(np.asarray(placed, np.uint8).transpose(2, 0, 1))
+        return _channels_first(_turned(_FITS[fit](pixels, canvas_px, extent), _orientation(image)))
 
 
 def decode_square(data: bytes, *, side_px: int, offset: float, max_pixels: int) -> NDArray[np.uint8]:
@@ -69,21 +69,15 @@ def decode_square(data: bytes, *, side_px: int, offset: float, max_pixels: int) 
         BadSample: empty, truncated, too large, or no image.
     """
     image = open_image(data, max_pixels=max_pixels)
-    try:
-        width, height = _reduce(image, side_px)
-        image.load()
+    with _named_faults():
+        pixels, (width, height) = _read(image, data, side_px)
         orientation = _orientation(image)
-        upright = _turn(_to_rgb(image), orientation)
         if orientation >= _TRANSPOSED:
             width, height = height, width
         side = min(width, height)
         left, top = (width - side) * offset, (height - side) * offset
-        placed = _resize(upright, (side_px, side_px), (left, top, left + side, top + side))
-    except (BadSample, MemoryError):
-        raise
-    except Exception as error:
-        raise BadSample(f"cannot be decoded: {_first_line(error)}") from None
-    return np.ascontiguousarray(np.asarray(placed, np.uint8).transpose(2, 0, 1))
+        box = (left, top, left + side, top + side)
+        return _channels_first(_resize(_turned(pixels, orientation), (side_px, side_px), box))
 
 
 def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -124,6 +118,29 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if _orientation(image) >= _TRANSPOSED else (width, height)
 
 
+@contextmanager
+def _named_faults() -> Iterator[None]:
+    """Turn whatever a decoder raises into a BadSample."""
+    try:
+        yield
+    except (BadSample, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        raise BadSample(f"cannot be decoded: {_first_line(error)}") from None
+
+
+def _read(image: Image.Image, data: bytes, canvas_px: int) -> tuple[Pixels, Extent]:
+    """Return the stored pixels of an opened image, large JPEGs made smaller, and its exact size then."""
+    size = image.size
+    extent = _reduce(image, canvas_px)
+    if image.format == "JPEG" and image.mode in ("L", "RGB"):
+        pixels = read_jpeg(data, size=size, reduced=image.size)
+        if pixels is not None:
+            return pixels, extent
+    image.load()
+    return _to_rgb(image), extent
+
+
 def _reduce(image: Image.Image, canvas_px: int) -> Extent:
     """Let libjpeg decode a large JPEG smaller; return its exact size then, which may end within a pixel."""
     if image.format != "JPEG":
@@ -140,8 +157,12 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation not in _TURNS:
+        return pixels
+    if isinstance(pixels, Image.Image):
+        return pixels.transpose(_TURNS[orientation][0])
+    return _TURNS[orientation][1](pixels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -166,34 +187,37 @@ def _from_wide_grey(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
 
 
-def _squash(image: Image.Image, canvas_px: int, extent: Extent) -> Image.Image:
-    return _resize(image, (canvas_px, canvas_px), (0, 0, *extent))
+def _squash(pixels: Pixels, canvas_px: int, extent: Extent) -> Pixels:
+    return _resize(pixels, (canvas_px, canvas_px), (0, 0, *extent))
 
 
-def _cover(image: Image.Image, canvas_px: int, extent: Extent) -> Image.Image:
+def _cover(pixels: Pixels, canvas_px: int, extent: Extent) -> Pixels:
     width, height = extent
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
-    return _resize(image, (canvas_px, canvas_px), (left, top, left + side, top + side))
+    return _resize(pixels, (canvas_px, canvas_px), (left, top, left + side, top + side))
 
 
-def _pad(image: Image.Image, canvas_px: int, extent: Extent) -> Image.Image:
+def _pad(pixels: Pixels, canvas_px: int, extent: Extent) -> NDArray[np.uint8]:
     width, height = extent
     scale = canvas_px / max(width, height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas = Image.new("RGB", (canvas_px, canvas_px), (GREY, GREY, GREY))
-    inner = _resize(image, size, (0, 0, *extent))
-    canvas.paste(inner, ((canvas_px - size[0]) // 2, (canvas_px - size[1]) // 2))
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (canvas_px - width) // 2, (canvas_px - height) // 2
+    canvas = np.full((canvas_px, canvas_px, 3), GREY, np.uint8)
+    inner = np.asarray(_resize(pixels, (width, height), (0, 0, *extent)))
+    canvas[top : top + height, left : left + width] = inner
     return canvas
 
 
-def _resize(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
-    if image.size == size and box == (0, 0, *size):
-        return image
-    return image.resize(size, Image.Resampling.BILINEAR, box=box)
+def _resize(pixels: Pixels, size: tuple[int, int], box: Box) -> Pixels:
+    if not isinstance(pixels, Image.Image):
+        return resize(pixels, size, box)
+    if pixels.size == size and box == (0, 0, *size):
+        return pixels
+    return pixels.resize(size, Image.Resampling.BILINEAR, box=box)
 
 
-_FITS = {"squash": _squash, "cover": _cover, "pad": _pad}
+_FITS: dict[Fit, Callable[[Pixels, int, Extent], Pixels]] = {"squash": _squash, "cover": _cover, "pad": _pad}
 
 
 def fit_canvas(image: NDArray[np.uint8], *, canvas_px: int, fit: Fit) -> NDArray[np.uint8]:
@@ -202,8 +226,11 @@ def fit_canvas(image: NDArray[np.uint8], *, canvas_px: int, fit: Fit) -> NDArray
         return image
     height, width = image.shape[1:]
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    placed = _FITS[fit](picture, canvas_px, (width, height))
-    return np.ascontiguousarray(np.asarray(placed, np.uint8).transpose(2, 0, 1))
+    return _channels_first(_FITS[fit](picture, canvas_px, (width, height)))
+
+
+def _channels_first(pixels: Pixels) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.asarray(pixels, np.uint8).transpose(2, 0, 1))
 
 
 def _quiet_pillow() -> None:
