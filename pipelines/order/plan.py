@@ -187,13 +187,19 @@ class BatchPlan:
 
     def needed_chunks(self, start: Cursor, num_epochs: int) -> Iterator[int]:
         """Yield, ascending, the chunks that this rank reads from a cursor to the end of the last epoch."""
-        cursor, last = start, -1
+        last = -1
+        for cursor in self.cursors(start, num_epochs):
+            for chunk in np.unique(self.chunks.locate(cursor.epoch, self.positions(cursor))[0]):
+                if chunk > last:
+                    last = int(chunk)
+                    yield last
+
+    def cursors(self, start: Cursor, num_epochs: int) -> Iterator[Cursor]:
+        """Yield the batches from a cursor to the end of the last epoch."""
+        cursor = start
         while cursor.epoch < num_epochs:
             if cursor.step < self.num_steps(cursor.epoch):
-                for chunk in np.unique(self.chunks.locate(cursor.epoch, self.positions(cursor))[0]):
-                    if chunk > last:
-                        last = int(chunk)
-                        yield last
+                yield cursor
             cursor = self.after(cursor)
 
     def num_used(self, epoch: int) -> int:

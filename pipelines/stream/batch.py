@@ -1,6 +1,6 @@
 """The batch: what one step of a pathway reads, copied out of the stream's shared memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -13,6 +13,8 @@ from pipelines.forms.chunk import Chunk
 from pipelines.forms.clip_columns import clip_shape, copy_clip, motion_of
 from pipelines.forms.randomness import hash_sequence
 from pipelines.order.plan import BatchPlan, Cursor
+from pipelines.stream.buffers import Buffers, FreshBuffers
+from pipelines.stream.parts import Part
 from pipelines.views.events import Events, join_events
 
 EVENTS = "events"
@@ -64,6 +66,16 @@ class Batch:
         if self.label_sets.shape[1] == 0:
             return self.labels
         return torch.where(self.labels[:, None] < 0, -1, self.label_sets.long())
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield all tensors that `to` moves."""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            for part in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(part, Events):
+                    yield from part.tensors()
+                elif isinstance(part, Tensor):
+                    yield part
 
     def to(self, device: torch.device) -> Self:
         """Return the batch with its tensors on `device`; on the same device itself."""
@@ -127,87 +139,115 @@ class BatchReader:
         plan: which positions this rank reads.
         take: returns a chunk by number; called once for each, in ascending order.
         request: name of the frames that are read of clips; EVENTS: recordings; "": images.
-        pin: page-locked buffers, for copies to a GPU.
+        buffers: the memory of batches that are read without naming another.
     """
 
     def __init__(
-        self, plan: BatchPlan, take: Callable[[int], Chunk], *, request: str = "", pin: bool = False
+        self,
+        plan: BatchPlan,
+        take: Callable[[int], Chunk],
+        *,
+        request: str = "",
+        buffers: Buffers | None = None,
     ) -> None:
-        self._plan, self._take, self._request, self._pin = plan, take, request, pin
+        self.plan = plan
+        self._take, self._request = take, request
+        self._buffers = FreshBuffers() if buffers is None else buffers
         self._open: dict[int, Chunk] = {}
 
-    def read(self, cursor: Cursor, staged: str = "") -> Batch:
+    def read(self, cursor: Cursor, staged: str = "", *, buffers: Buffers | None = None) -> Batch:
         """Return the batch at a cursor; `staged` names an output of the stage that is wanted too."""
-        positions = self._plan.positions(cursor)
-        numbers, offsets = self._plan.chunks.locate(cursor.epoch, positions)
+        positions = self.plan.positions(cursor)
+        numbers, offsets = self.plan.chunks.locate(cursor.epoch, positions)
         needed = [int(number) for number in np.unique(numbers)]
         self._open = {number: chunk for number, chunk in self._open.items() if number >= needed[0]}
+        parts: list[Part] = []
         for number in needed:
             if number not in self._open:
                 self._open[number] = self._take(number)
-        parts = [(self._open[number], np.flatnonzero(numbers == number)) for number in needed]
-        return self._copy(cursor, positions, [(chunk, here, offsets[here]) for chunk, here in parts], staged)
+            here = np.flatnonzero(numbers == number)
+            parts.append(Part(self._open[number], here, offsets[here]))
+        room = self._buffers if buffers is None else buffers
+        batch = _Copy(cursor, positions, parts, self._request, room).batch(staged)
+        for number, part in zip(needed, parts, strict=True):
+            if part.offsets[-1] + 1 == len(part.chunk):  # read to its end: its shared memory is let go
+                del self._open[number]
+        return batch
 
-    def _copy(
-        self, cursor: Cursor, positions: NDArray[np.int64], parts: list[tuple[Chunk, Any, Any]], staged: str
-    ) -> Batch:
-        def gather(name: str) -> NDArray[Any]:
-            first = getattr(parts[0][0], name)
-            joined = np.empty((len(positions), *first.shape[1:]), first.dtype)
-            for chunk, here, offsets in parts:
-                joined[here] = getattr(chunk, name)[offsets]
-            return joined
 
-        def gather_tensor(arrays: list[NDArray[Any]]) -> Tensor:
-            joined = self._buffer((len(positions), *arrays[0].shape[1:]), arrays[0].dtype)
-            target = joined.numpy()
-            for array, (_, here, offsets) in zip(arrays, parts, strict=True):
-                target[here] = array[offsets]
-            return joined
+@dataclass(frozen=True)
+class _Copy:
+    """The copying of one batch."""
 
-        keys = [""] * len(positions)
-        for chunk, here, offsets in parts:
-            for place, offset in zip(here, offsets, strict=True):
-                keys[place] = chunk.keys[offset]
+    cursor: Cursor
+    positions: NDArray[np.int64]
+    parts: list[Part]
+    request: str
+    buffers: Buffers
+
+    def batch(self, staged: str) -> Batch:
         common: dict[str, Any] = {
-            "epoch": cursor.epoch,
-            "step": cursor.step,
-            "keys": keys,
-            "positions": positions,
-            **{name: gather(name) for name in ("key_hashes", "valid", "groups")},
+            "epoch": self.cursor.epoch,
+            "step": self.cursor.step,
+            "keys": self._keys(),
+            "positions": self.positions,
+            **{name: self._array(name) for name in ("key_hashes", "valid", "groups")},
             **{
-                name: gather_tensor([getattr(chunk, name) for chunk, *_ in parts])
+                name: self._tensor(name, [getattr(part.chunk, name) for part in self.parts])
                 for name in ("labels", "factors", "label_sets")
             },
         }
-        if self._request == EVENTS:
-            return EventBatch(**common, events=self._events(len(positions), parts))
-        if self._request:
-            return ClipBatch(**common, **self._clips(len(positions), parts))
-        operated = {staged: gather_tensor([chunk.operated[staged] for chunk, *_ in parts])} if staged else {}
-        images = gather_tensor([chunk.images for chunk, *_ in parts])
+        if self.request == EVENTS:
+            return EventBatch(**common, events=self._events())
+        if self.request:
+            return ClipBatch(**common, **self._clips())
+        operated = {}
+        if staged:
+            maps = [part.chunk.operated[staged] for part in self.parts]
+            operated = {staged: self._tensor(staged, maps)}
+        images = self._tensor("images", [part.chunk.images for part in self.parts])
         return ImageBatch(**common, images=images, operated=operated)
 
-    def _clips(self, num_samples: int, parts: list[tuple[Chunk, Any, Any]]) -> dict[str, Any]:
+    def _keys(self) -> list[str]:
+        keys = [""] * len(self.positions)
+        for part in self.parts:
+            part.copy_list(part.chunk.keys, keys)
+        return keys
+
+    def _array(self, name: str) -> NDArray[Any]:
+        """Return a column that stays on the host."""
+        first = getattr(self.parts[0].chunk, name)
+        joined = np.empty((len(self.positions), *first.shape[1:]), first.dtype)
+        for part in self.parts:
+            part.copy(getattr(part.chunk, name), joined)
+        return joined
+
+    def _tensor(self, name: str, columns: list[NDArray[Any]]) -> Tensor:
+        joined = self._room(name, columns[0].shape[1:], columns[0].dtype)
+        for part, column in zip(self.parts, columns, strict=True):
+            part.copy(column, joined.numpy())
+        return joined
+
+    def _clips(self) -> dict[str, Any]:
         """Return the frames that the request takes of each sample, and the motion where it is known."""
-        frames = self._buffer((num_samples, *clip_shape(parts[0][0], self._request)), np.dtype(np.uint8))
-        motions = np.zeros((num_samples, 2), np.int64)
-        target, known = frames.numpy(), False
-        for chunk, here, offsets in parts:
-            for place, offset in zip(here, offsets, strict=True):
-                copy_clip(chunk, int(offset), self._request, target[place])
-                motion = motion_of(chunk, int(offset), self._request)
+        frames = self._room("frames", clip_shape(self.parts[0].chunk, self.request), np.dtype(np.uint8))
+        motions = self._room("motion", (2,), np.dtype(np.int64))
+        target, moved, known = frames.numpy(), motions.numpy(), False
+        for part in self.parts:
+            for place, offset in part.items():
+                copy_clip(part.chunk, offset, self.request, target[place])
+                motion = motion_of(part.chunk, offset, self.request)
                 if motion is not None:
-                    known, motions[place] = True, motion
-        return {"frames": frames, "motion": torch.from_numpy(motions) if known else None}
+                    known, moved[place] = True, motion
+        return {"frames": frames, "motion": motions if known else None}
 
-    def _events(self, num_samples: int, parts: list[tuple[Chunk, Any, Any]]) -> Events:
-        places: list[tuple[Chunk, int]] = [(parts[0][0], 0)] * num_samples
-        for chunk, here, offsets in parts:
-            for place, offset in zip(here, offsets, strict=True):
-                places[place] = (chunk, int(offset))
-        return join_events(places, pin=self._pin)
+    def _events(self) -> Events:
+        places: list[tuple[Chunk, int]] = [(self.parts[0].chunk, 0)] * len(self.positions)
+        for part in self.parts:
+            for place, offset in part.items():
+                places[place] = (part.chunk, offset)
+        return join_events(places, room=self.buffers.take)
 
-    def _buffer(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+    def _room(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
         like = torch.from_numpy(np.empty(0, dtype))
-        return torch.empty(shape, dtype=like.dtype, pin_memory=self._pin)
+        return self.buffers.take(name, (len(self.positions), *shape), like.dtype)

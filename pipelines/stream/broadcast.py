@@ -401,6 +401,10 @@ class ChunkReader:
                 time.sleep(SLICE_S)
         except BaseException as error:
             self._queue.put(error)
+        finally:
+            if self._closed:  # whoever still waits for a chunk is let go
+                with contextlib.suppress(queue.Full):
+                    self._queue.put_nowait(ClusterError(f"{self._reader} was closed"))
 
     def _ping(self, number: int) -> None:
         with contextlib.suppress(*RETRIED, ray.exceptions.GetTimeoutError):

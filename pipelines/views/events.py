@@ -1,6 +1,6 @@
 """Event recordings: flat columns of all samples, and where each begins; no padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -82,6 +82,10 @@ class Events:
         offsets = self.offsets.to(device, non_blocking=non_blocking)
         return Events(**columns, offsets=offsets, width=self.width, height=self.height)
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the columns and the offsets."""
+        return self.x, self.y, self.t, self.p, self.offsets
+
     def _stamps(self, places: Tensor) -> Tensor:
         if not self.num_events:
             return torch.zeros_like(self.counts)
@@ -89,13 +93,23 @@ class Events:
         return torch.where(self.counts > 0, stamps, 0)
 
 
-def join_events(parts: Sequence[tuple[Chunk, int]], *, pin: bool = False) -> Events:
-    """Return the recordings of samples, each named by chunk and place, in memory of their own."""
+Room = Callable[[str, tuple[int, ...], torch.dtype], Tensor]
+"""gives memory for a tensor by name, shape and type"""
+
+
+def _new_room(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype)
+
+
+def join_events(parts: Sequence[tuple[Chunk, int]], *, room: Room = _new_room) -> Events:
+    """Return the recordings of samples, each named by chunk and place, in memory that `room` gives."""
     counts = [len(column_of(chunk, "t")[sample]) for chunk, sample in parts]
-    offsets = torch.from_numpy(np.cumsum([0, *counts]))
+    offsets = room("offsets", (len(parts) + 1,), torch.int64)
+    offsets[0] = 0
+    np.cumsum(counts, out=offsets.numpy()[1:])
     columns: dict[str, torch.Tensor] = {}
     for name in RAGGED:
-        joined = torch.empty(int(offsets[-1]), dtype=_TYPES[name], pin_memory=pin)
+        joined = room(name, (int(offsets[-1]),), _TYPES[name])
         target, start = joined.numpy(), 0
         for (chunk, sample), count in zip(parts, counts, strict=True):
             target[start : start + count] = column_of(chunk, name)[sample]

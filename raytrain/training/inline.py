@@ -11,6 +11,7 @@ import torch
 
 from pipelines.forms.chunk import Chunk
 from pipelines.stream.batch import BatchReader
+from pipelines.stream.buffers import buffers_for
 from pipelines.stream.requests import request_of
 from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
@@ -114,9 +115,11 @@ def _train_stream(
     plan = setup.plan(names[0])
     epochs = max(setup.config.epochs(name) for name in names)
     ahead = _open_stream(setup, recorder, stream, plan.needed_chunks(start, epochs))
-    pin = device.type == "cuda"
     requests = {name: request_of(setup.config.pathways[name]) for name in names}
-    readers = {name: BatchReader(plan, ahead, request=requests[name], pin=pin) for name in names}
+    # A step is done with its batch before the next is read: one batch's memory a pathway is enough.
+    readers = {
+        name: BatchReader(plan, ahead, request=requests[name], buffers=buffers_for(device)) for name in names
+    }
     cursor, stopped = start, False
     budget = setup.config.data.quarantine_budget * setup.num_samples
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pipelines.order.plan import BatchPlan, Cursor
-from pipelines.stream.batch import Batch, BatchReader
+from pipelines.stream.batch import Batch
 from raytrain.checkpoint import load_latest, save_checkpoint
 from raytrain.config import RunConfig
 from raytrain.errors import StorageError
@@ -61,11 +61,15 @@ class PathwayLoop:
         """Whether the last step is done."""
         return self.step >= self.num_steps
 
-    def run(self, batches: BatchReader, *, staged: str = "", stop: Callable[[], bool]) -> bool:
-        """Train to the end or to an agreed stop; return whether it was stopped."""
+    def run(self, next_batch: Callable[[], Batch], *, stop: Callable[[], bool]) -> bool:
+        """Train to the end or to an agreed stop; return whether it was stopped.
+
+        Args:
+            next_batch: gives the batches from the loop's cursor on, one after the other.
+        """
         while not self.finished:
             with self.ledger.time("data"):
-                batch = batches.read(self.cursor, staged)
+                batch = next_batch()
             if self.advance(batch, stop=stop()):
                 return not self.finished
         return False

@@ -11,6 +11,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 
+from pipelines.stream.ahead import BatchAhead
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.broadcast import ChunkReader, describe
 from pipelines.stream.requests import request_of
@@ -107,19 +108,23 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
         plan.needed_chunks(loop.cursor, run.config.epochs(name)),
     )
     loop.ledger.causes = reader.causes
-    batches = BatchReader(plan, reader, request=request_of(pathway), pin=device.type == "cuda")
+    batches = BatchAhead(
+        BatchReader(plan, reader, request=request_of(pathway)),
+        loop.cursor,
+        run.config.epochs(name),
+        staged=staged_name(pathway),
+        device=device,
+    )
     try:
-        stopped = loop.run(
-            batches,
-            staged=staged_name(pathway),
-            stop=lambda: reader.stop_requested,
-        )
+        stopped = loop.run(batches, stop=lambda: reader.stop_requested)
     except RaytrainError:
         reader.close()
         raise
     except BaseException:
         reader.abandon()  # a restart follows: the stream waits for it
         raise
+    finally:
+        batches.close()
     reader.close()
     _report(loop)
     ray.get(setup.recorder.counts.remote())  # behind this worker's last lines: they are written
