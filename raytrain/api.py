@@ -30,7 +30,18 @@ if TYPE_CHECKING:
     from raytrain.exporting import ExportReport
     from raytrain.training.replay import Replay
 
-BENCHES = ("batches", "clapp", "events", "locality", "operators", "readers", "stream", "subsets", "video")
+BENCHES = (
+    "batches",
+    "clapp",
+    "events",
+    "locality",
+    "operators",
+    "readers",
+    "scale",
+    "stream",
+    "subsets",
+    "video",
+)
 SHEET_SAMPLES = 8
 
 
