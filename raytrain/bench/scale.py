@@ -96,9 +96,7 @@ def _prepare(folder: Path, size: int) -> dict[str, float]:
     stored = [(folder / f"{number}.jpg").read_bytes() for number in range(NUM_IMAGES)]
     places = pa.array(numbers % NUM_IMAGES)
     keys = pa.array([f"class{number % NUM_CLASSES:04d}/{number:08d}.jpg" for number in range(size)])
-    splits = pa.array(["train", "select", "test"]).take(
-        pa.array(np.where(numbers % 100 < 90, 0, numbers % 2 + 1))
-    )
+    of_split = np.where(numbers % 100 < 90, 0, numbers % 2 + 1)
     table = pa.table(
         {
             "key": keys,
