@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.forms.clips import NUM_SPEEDS
+from pipelines.views.transfer import to_device
 from raytrain.config.objectives import MotionObjectiveConfig
 from raytrain.objectives.base import Given, Objective
 from raytrain.objectives.known import mean_over_known
@@ -56,7 +57,7 @@ class Motion(Objective):
         """Draw which hidden units stay: f[2, B, hidden], of kind then of speed, 0 or 1 / (1 - dropout)."""
         stays = rng.random((2, len(given), self.config.hidden)) >= self.config.dropout
         like = next(self.parameters())
-        return torch.from_numpy(stays).to(like.device, like.dtype) / (1 - self.config.dropout)
+        return to_device(torch.from_numpy(stays), like.device).to(like.dtype) / (1 - self.config.dropout)
 
     def layer_loss(self, layer: int, representation: Tensor, given: Given) -> Tensor:
         """Return the loss; a sample of unknown motion is left out."""

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.views.transfer import to_device
 from raytrain.config.objectives import HingeSettings, PredictionSettings
 
 Integers = NDArray[np.int64]
@@ -115,7 +116,7 @@ def plan_choices(
     targets = np.broadcast_to(own, (*numbers.shape[:-2], 1, own.size))
     locations = torch.from_numpy(np.concatenate([targets, negative], axis=-2))
     weights = torch.from_numpy(_constants(pairs)[4] / pairs.num_images).to(like.dtype)
-    return _transfer(locations, like), _transfer(weights, like)
+    return to_device(locations, like.device), to_device(weights, like.device)
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,5 @@ def plan_scores(
         kinds = np.broadcast_to(coins[..., image], locations.shape).astype(np.float64)
         weights = np.broadcast_to(share / (num_negatives * counts[..., image]), locations.shape)
     hinge = torch.from_numpy(np.stack([kinds, weights])).to(like.dtype)
-    return Scores(_transfer(torch.from_numpy(locations), like), *_transfer(hinge, like).unbind())
-
-
-def _transfer(values: Tensor, like: Tensor) -> Tensor:
-    if like.device.type == "cuda":
-        return values.pin_memory().to(like.device, non_blocking=True)
-    return values.to(like.device)
+    places = to_device(torch.from_numpy(locations), like.device)
+    return Scores(places, *to_device(hinge, like.device).unbind())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipelines.forms.randomness import UInt64s, uniforms
 from pipelines.views.events import Events
+from pipelines.views.transfer import to_device
 from raytrain.config.pathway import AugmentationConfig
 
 
@@ -96,7 +97,7 @@ def _mirrored(events: Events, draws: EventDraws) -> Events:
 
 def _of_events(drawn: NDArray[np.generic], events: Events) -> Tensor:
     """Return what was drawn for the recording of each event, [N]."""
-    return torch.from_numpy(drawn).to(events.device)[events.sample]
+    return to_device(torch.from_numpy(drawn), events.device)[events.sample]
 
 
 def _wide(column: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipelines.forms.randomness import UInt64s, uniforms
 from pipelines.views.operators.base import check_images
+from pipelines.views.transfer import to_device
 from raytrain.config.pathway import AugmentationConfig
 from raytrain.errors import ConfigError
 
@@ -71,7 +72,7 @@ class ImageAugmentation(nn.Module):
         views = self._crop(images, draws)
         if not draws.flip.any():
             return views
-        flip = torch.from_numpy(draws.flip).to(images.device)
+        flip = to_device(torch.from_numpy(draws.flip), images.device)
         return torch.where(flip[:, None, None, None], views.flip(3), views)
 
     def _crop(self, images: Tensor, draws: ImageDraws) -> Tensor:
@@ -79,6 +80,6 @@ class ImageAugmentation(nn.Module):
             return images
         windows = images.unfold(2, self.view_px, 1).unfold(3, self.view_px, 1)  # a view: every possible crop
         samples = torch.arange(len(images), device=images.device)
-        top = torch.from_numpy(draws.top).to(images.device)
-        left = torch.from_numpy(draws.left).to(images.device)
+        top = to_device(torch.from_numpy(draws.top), images.device)
+        left = to_device(torch.from_numpy(draws.left), images.device)
         return windows[samples, :, top, left].contiguous()

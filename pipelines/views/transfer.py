@@ -1,0 +1,15 @@
+"""The one way from the host to a device within a step: never one that waits."""
+
+import torch
+from torch import Tensor
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Return host values on a device without waiting for the copy; on the CPU they are what they were.
+
+    To a GPU through page-locked memory: out of ordinary memory a copy waits for all that the device has been
+    given to do, and with it the next step's launch and the deferred check of the last one's losses.
+    """
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device, non_blocking=True)
