@@ -1,4 +1,4 @@
-"""The one way from the host to a device within a step: never one that waits."""
+"""The ways between host and device within a step: none of them waits."""
 
 import torch
 from torch import Tensor
@@ -13,3 +13,15 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device, non_blocking=True)
+
+
+class LateFlag:
+    """A flag that a device computes, read when the device has long been given other work."""
+
+    def __init__(self, flag: Tensor) -> None:
+        self._here = flag.to("cpu", non_blocking=True)
+        self._copied = torch.cuda.current_stream(flag.device).record_event()
+
+    def __bool__(self) -> bool:
+        self._copied.synchronize()
+        return bool(self._here)

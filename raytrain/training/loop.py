@@ -10,6 +10,7 @@ import torch
 
 from pipelines.order.plan import BatchPlan, Cursor
 from pipelines.stream.batch import Batch
+from pipelines.views.transfer import LateFlag
 from raytrain.checkpoint import load_latest, save_checkpoint
 from raytrain.config import RunConfig
 from raytrain.errors import StorageError
@@ -38,6 +39,7 @@ class PathwayLoop:
         self.ledger = Ledger()
         self._judge = HealthJudge()
         self._pace = Pace()
+        self._stop_before: LateFlag | None = None
 
     def restore(self) -> int:
         """Load the newest whole checkpoint if there is one; return the steps done."""
@@ -90,7 +92,7 @@ class PathwayLoop:
         self.step += 1
         self.cursor = self.plan.after(self.cursor)
         self._pace.take(batch, num_ranks=self.plan.num_workers)
-        stopped = bool(result.stop)
+        stopped = self._agreed(result.stop)
         if logs:
             with self.ledger.time("step"):
                 self.pathway.check()
@@ -99,6 +101,13 @@ class PathwayLoop:
             with self.ledger.time("checkpoint"):
                 self.save()
         return stopped
+
+    def _agreed(self, stop: torch.Tensor | bool) -> bool:
+        """Return whether any rank asked to stop: on a GPU with the step before, so that none is waited for."""
+        if not isinstance(stop, torch.Tensor) or stop.device.type != "cuda":
+            return bool(stop)
+        former, self._stop_before = self._stop_before, LateFlag(stop)
+        return former is not None and bool(former)
 
     def save(self) -> None:
         """Write a checkpoint of this step; rank 0 alone does."""
