@@ -23,6 +23,7 @@ from pipelines.storage.payload import checksum, read_payload
 from pipelines.storage.places import Storage, count_opened
 from pipelines.storage.rows import Row
 from raytrain.config.data import DataConfig
+from raytrain.config.machine import usable_cpus
 
 _BLOCK_ROWS = 1024
 S = TypeVar("S")
@@ -66,7 +67,8 @@ def examine_rows(
             found = Examined(reason=bad.reason)
         return replace(found, row=number)
 
-    return _map_ordered(examine, _numbered(manifest, rows), workers=config.decode_tasks)
+    workers = usable_cpus() if config.decode_tasks == "auto" else config.decode_tasks
+    return _map_ordered(examine, _numbered(manifest, rows), workers=workers)
 
 
 def _numbered(manifest: Manifest, numbers: Iterable[int]) -> Iterator[tuple[int, Row]]:

@@ -57,6 +57,8 @@ class StreamRequest:
     stage: StageSettings | None = None
     """operators placed in the stream"""
     stage_num_gpus: float = 0.0
+    decode_tasks: int = 2
+    """at a time"""
 
     def unused(self, chunk: int) -> bool:
         """Return whether nobody reads a chunk."""
@@ -205,7 +207,7 @@ class _Stream:
 
     def _blocks(self, numbers: list[int]) -> Iterator[Any]:
         dataset = blocks.ordered_dataset([self._task(number) for number in numbers])
-        num_cpus = self.request.source.data.decode_tasks
+        num_cpus = self.request.decode_tasks
         if self.request.stage is not None:
             num_cpus += 1
             dataset = blocks.add_stage(

@@ -13,6 +13,7 @@ from pipelines.forms.randomness import hash_words
 from pipelines.views.augmentations import ImageAugmentation
 from pipelines.views.operators import build_operator
 from raytrain.config.pathway import PathwayConfig
+from raytrain.device import given_device
 
 PIECE = 64  # samples operated on at a time: bounds memory, and changes no value
 
@@ -44,6 +45,7 @@ class StageSettings:
     canvas_px: int
     seed: int
     on_operated: Callable[[str, int], None] | None = None
+    device: str = "cpu"
 
 
 class OperatorStage:
@@ -51,7 +53,7 @@ class OperatorStage:
 
     def __init__(self, settings: StageSettings) -> None:
         self._settings = settings
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = given_device(settings.device, whose="an operator stage")
         torch.set_num_threads(1)
         self._parts = {
             name: (

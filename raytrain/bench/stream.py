@@ -132,16 +132,18 @@ def _bare(settings: Path, num_pathways: int) -> Iterator[dict[int, float]]:
 def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     """Take the run's steps on one epoch's batches that lie in memory; return the time of each."""
 
+    import torch
+
     from pipelines.order.plan import Cursor
     from pipelines.sources import open_manifest
     from pipelines.stream.batch import BatchReader
-    from raytrain.training.factory import choose_device, estimate_standardisers
+    from raytrain.training.factory import estimate_standardisers
     from raytrain.training.plan import RunSetup
 
     prepare_cpu(threads=config.training.threads_per_worker)
     manifest = open_manifest(config.data)
     setup = RunSetup.build(config, manifest, Path(), estimate_standardisers(config, manifest))
-    pathway = setup.pathway(name, choose_device(config))
+    pathway = setup.pathway(name, torch.device(setup.device))
     plan = setup.plan(name)
     reader = BatchReader(plan, setup.source("main").chunk)
     batches = [reader.read(Cursor(0, step)) for step in range(plan.num_steps(0))]

@@ -234,8 +234,8 @@ class DataConfig:
     """size of a chunk, the unit of decoding and broadcast; 0: up to 32 MiB, see `default_chunk_samples`"""
     window_mib: float = 256.0
     """how far the fastest pathway may run ahead of the slowest, in decoded bytes"""
-    decode_tasks: int = 2
-    """decode tasks at a time"""
+    decode_tasks: Literal["auto"] | int = "auto"
+    """decode tasks of a stream at a time; auto: the CPUs that the workers leave"""
     read_timeout_s: float = 60.0
     read_retries: int = 3
     lease_s: float = 120.0
@@ -247,7 +247,8 @@ class DataConfig:
         share("data.test_fraction", self.test_fraction)
         share("data.quarantine_budget", self.quarantine_budget)
         at_least("data.lanes", self.lanes, 0)
-        at_least("data.decode_tasks", self.decode_tasks, 1)
+        if self.decode_tasks != "auto":
+            at_least("data.decode_tasks", self.decode_tasks, 1)
         at_least("data.read_retries", self.read_retries, 0)
         at_least("data.chunk_mib", self.chunk_mib, 0)
         for name in ("window_mib", "lease_s", "read_timeout_s", "cache_gib", "max_pixels"):

@@ -1,5 +1,6 @@
 """Read settings from TOML without mercy, and write them back so that they load again."""
 
+import contextlib
 import dataclasses
 import json
 import tomllib
@@ -69,6 +70,8 @@ def _convert(kind: Any, value: Any, where: str, path: str) -> Any:
             raise ConfigError(f"{where}: {path} is {value!r}{did_you_mean(str(value), map(str, arguments))}")
         return value
     if origin in (typing.Union, types.UnionType):
+        if not dataclasses.is_dataclass(arguments[0]):
+            return _convert_scalar(arguments, value, where, path)
         return _convert_dataclass(_choose(arguments, value, where, path), value, where, path)
     if origin is dict:
         if not isinstance(value, dict):
@@ -79,6 +82,15 @@ def _convert(kind: Any, value: Any, where: str, path: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: {path} is {value!r}; it must be of type {kind.__name__}")
     return value
+
+
+def _convert_scalar(kinds: tuple[Any, ...], value: Any, where: str, path: str) -> Any:
+    """Return a value of one of several plain kinds, e.g. "auto" or a number."""
+    for kind in kinds:
+        with contextlib.suppress(ConfigError):
+            return _convert(kind, value, where, path)
+    options = (" or ".join(map(repr, typing.get_args(kind))) or f"of type {kind.__name__}" for kind in kinds)
+    raise ConfigError(f"{where}: {path} is {value!r}; it must be {' or '.join(options)}")
 
 
 def _convert_dataclass(kind: Any, value: Any, where: str, path: str) -> Any:

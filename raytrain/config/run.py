@@ -29,9 +29,11 @@ class TrainingConfig:
     then depend on data.lanes; what is represented goes by probe.batch_size"""
     workers: int = 1
     cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
+    gpus_per_worker: Literal["auto"] | float = "auto"
+    """auto: 1 where the cluster has a GPU for each worker of all pathways, else a share that fits, or 0"""
     threads_per_worker: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda where the workers have GPUs; a run that goes on stays where it began"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast of convolutions and products; losses stay in fp32"""
     channels_last: bool = True
@@ -59,7 +61,12 @@ class TrainingConfig:
         at_least("training.batch_events", self.batch_events, 0)
         at_least("training.max_restarts", self.max_restarts, 0)
         at_least("training.cpus_per_worker", self.cpus_per_worker, 0)
-        at_least("training.gpus_per_worker", self.gpus_per_worker, 0)
+        if self.gpus_per_worker != "auto":
+            at_least("training.gpus_per_worker", self.gpus_per_worker, 0)
+            if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+                raise ConfigError(
+                    f"training.gpus_per_worker is {self.gpus_per_worker:g}; above 1 it must be whole"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
 from raytrain.config.operators import UNCHANGED, CountConfig
 from raytrain.cpu import prepare_cpu
+from raytrain.device import given_device
 from raytrain.errors import ConfigError
 from raytrain.evaluation.features import LAYERS, FeatureWriter, control_name, layers_name
 from raytrain.pathway import Pathway
@@ -66,7 +67,7 @@ class Representer:
 
     def __init__(self, request: RepresentRequest, statistics: dict[str, dict[str, torch.Tensor]]) -> None:
         prepare_cpu(threads=request.config.training.threads_per_worker)
-        device = torch.device(request.device)
+        device = given_device(request.device, whose="a process that represents")
         self._config, self._request = request.config, request
         self._encoders: dict[str, Pathway] = {}
         for name, folder in request.checkpoints.items():
@@ -159,7 +160,7 @@ class Calibrator:
 
     def __init__(self, request: RepresentRequest, names: Sequence[str]) -> None:
         prepare_cpu(threads=request.config.training.threads_per_worker)
-        device = torch.device(request.device)
+        device = given_device(request.device, whose="a process that represents")
         self._config = request.config
         self._controls = {name: request.build(name, device) for name in names}
         for control in self._controls.values():

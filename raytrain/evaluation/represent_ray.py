@@ -37,9 +37,15 @@ def represent_through_ray(
     *,
     num_actors: int,
     num_gpus: float,
+    decode_tasks: int,
 ) -> None:
-    """Represent in `num_actors` actors; before that all controls are calibrated in one pass."""
-    statistics = calibrate_through_ray(request, pretrain, num_actors=num_actors, num_gpus=num_gpus)
+    """Represent in `num_actors` actors that `decode_tasks` tasks at a time decode for.
+
+    Before that all controls are calibrated in one pass.
+    """
+    statistics = calibrate_through_ray(
+        request, pretrain, num_actors=num_actors, num_gpus=num_gpus, decode_tasks=decode_tasks
+    )
     dataset = blocks.add_stage(
         _decoded(source),
         Representer,
@@ -48,12 +54,17 @@ def represent_through_ray(
         num_cpus=1,
         num_gpus=num_gpus or None,
     )
-    for reference in blocks.block_references(dataset, num_cpus=num_actors + 1):
+    for reference in blocks.block_references(dataset, num_cpus=num_actors + decode_tasks):
         sink.write(*features_of(ray.get(reference)))
 
 
 def calibrate_through_ray(
-    request: RepresentRequest, pretrain: StreamSource, *, num_actors: int, num_gpus: float
+    request: RepresentRequest,
+    pretrain: StreamSource,
+    *,
+    num_actors: int,
+    num_gpus: float,
+    decode_tasks: int,
 ) -> dict[str, dict[str, torch.Tensor]]:
     """Return every control's statistics from one pass, decoded by Ray Data and shown in order to all.
 
@@ -65,7 +76,7 @@ def calibrate_through_ray(
     for attempt in range(1, CALIBRATIONS + 1):
         calibrators = [make.remote(request, names[place::count]) for place in range(count)]
         try:
-            return _one_pass(calibrators, pretrain, num_cpus=max(1, num_actors + 1 - count))
+            return _one_pass(calibrators, pretrain, num_cpus=num_actors + decode_tasks - count)
         except ray.exceptions.RayActorError:
             if attempt == CALIBRATIONS:
                 raise

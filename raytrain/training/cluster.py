@@ -2,19 +2,22 @@
 
 import contextlib
 import importlib
+import math
 import os
 import re
 import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from raytrain.config import RunConfig
+from raytrain.config.machine import usable_cpus
+from raytrain.device import gpus_here
 from raytrain.errors import ClusterError
+from raytrain.training.allotment import FEW_DECODE_TASKS, Demand, Node, allot
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -29,37 +32,38 @@ ENVIRONMENT = {
 SPARE_CPUS = 2
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What a run asks of a cluster."""
+def nodes_of(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Node, ...]:
+    """Return the machines that a run may use: of the cluster that is named or running, else this one.
 
-    cpus: float
-    gpus: float
+    That cluster is connected to for as long as `stack` is open; none is started.
 
-    @classmethod
-    def of(cls, config: RunConfig) -> "Needs":
-        """Count the workers of all pathways, the decode tasks and the operator stages."""
-        workers = sum(config.workers(name) for name in config.pathways)
-        streams = {pathway.stream for pathway in config.pathways.values()}
-        staged = {p.stream for p in config.pathways.values() if p.placement == "stream"}
-        decode = config.data.decode_tasks * len(streams)
-        return cls(
-            workers * config.training.cpus_per_worker + decode + len(staged),
-            workers * config.training.gpus_per_worker,
-        )
+    Raises:
+        ClusterError: the address does not answer, or runs another Ray version.
+    """
+    if config.training.executor == "ray" and (is_connected() or _address()):
+        stack.enter_context(connect(config))
+        return cluster_nodes()
+    return (this_machine(Demand.of(config)),)
+
+
+def this_machine(demand: Demand) -> Node:
+    """Return this machine, with as many CPUs as a cluster that is started here would be given."""
+    cores, tasks = usable_cpus(), demand.decode_tasks
+    most = max(FEW_DECODE_TASKS, cores if tasks == "auto" else tasks)
+    cpus = demand.ranks * demand.cpus_per_worker + demand.stages + demand.streams * most
+    return Node(cpus=cpus, gpus=gpus_here(), cores=cores)
 
 
 @contextlib.contextmanager
-def connect(config: RunConfig) -> Iterator[Any]:
-    """Connect to the cluster of a run, or start one in this process, and yield the `ray` module.
+def connect(config: RunConfig) -> Iterator[None]:
+    """Connect to the cluster of a run, or start one in this process.
 
     Raises:
-        ClusterError: the address does not answer, runs another Ray version, or has too little for the run.
+        ClusterError: the address does not answer, runs another Ray version, or a cluster does not start.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    address = os.environ.get("RAY_ADDRESS") or _running_cluster()
-    needs = Needs.of(config)
+    address = _address()
     _set_authentication(address)
     import ray
 
@@ -72,16 +76,18 @@ def connect(config: RunConfig) -> Iterator[Any]:
             _check_answers(address)
             ray.init(address=address, **options)
         else:
-            options |= {"num_gpus": None, "include_dashboard": False}
-            ray.init(address="local", num_cpus=int(needs.cpus + 0.999) + SPARE_CPUS, **options)
+            demand = Demand.of(config)
+            machine = this_machine(demand)
+            cpus = math.ceil(allot(demand, (machine,)).cpus(demand)) + SPARE_CPUS
+            options |= {"num_gpus": machine.gpus, "include_dashboard": False}
+            ray.init(address="local", num_cpus=cpus, **options)
     except ClusterError:
         raise
     except Exception as error:  # a node that is too slow to start raises just that
         raise ClusterError(_refusal(address, error)) from None
     _quiet_errors()
     try:
-        check_fits(needs, cluster_resources())
-        yield ray
+        yield
     finally:
         if not already:
             ray.shutdown()
@@ -110,16 +116,29 @@ def cluster_resources() -> dict[str, float]:
     return resources
 
 
-def check_fits(needs: Needs, resources: dict[str, float]) -> None:
-    """Raise ClusterError with the numbers when the run does not fit the cluster."""
-    for kind, wanted in (("CPU", needs.cpus), ("GPU", needs.gpus)):
-        there = resources.get(kind, 0.0)
-        if wanted > there:
-            raise ClusterError(
-                f"the run needs {wanted:g} {kind}s (workers, decode tasks, operator stages) but the cluster "
-                f"has {there:g}; lower training.workers, training.{kind.lower()}s_per_worker or "
-                "data.decode_tasks, or add nodes"
-            )
+def cluster_nodes() -> tuple[Node, ...]:
+    """Return the living machines of the connected cluster; of this one it is known how many cores exist."""
+    import ray
+
+    untyped: Any = ray.nodes
+    here = ray.get_runtime_context().get_node_id()
+    nodes: list[Node] = []
+    for entry in untyped():
+        if entry["Alive"]:
+            cpus = float(entry["Resources"].get("CPU", 0.0))
+            cores = min(cpus, usable_cpus()) if entry["NodeID"] == here else cpus
+            nodes.append(Node(cpus=cpus, gpus=int(entry["Resources"].get("GPU", 0)), cores=cores))
+    return tuple(nodes)
+
+
+def is_connected() -> bool:
+    """Return whether this process is connected to a cluster."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def _address() -> str:
+    """Return the address of the cluster that is named or running, or ''."""
+    return os.environ.get("RAY_ADDRESS") or _running_cluster()
 
 
 def _quiet_errors() -> None:

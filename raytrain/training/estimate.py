@@ -1,5 +1,6 @@
 """The dry run: what a run would do, said before it costs anything; two real steps a pathway are timed."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -15,12 +16,16 @@ from pipelines.stream.requests import request_of
 from pipelines.views.events import Events
 from raytrain.config import RunConfig, to_toml
 from raytrain.cpu import prepare_cpu
-from raytrain.training.cluster import Needs
+from raytrain.device import device_here
+from raytrain.errors import RaytrainError
+from raytrain.training.allotment import Demand, allot, check_fits
+from raytrain.training.cluster import nodes_of
 from raytrain.training.evaluate import probe_rows
-from raytrain.training.factory import choose_device, estimate_standardisers
+from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
+from raytrain.training.run_folder import known_device
 
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
 _AXES = {
@@ -38,11 +43,10 @@ def describe_run(config: RunConfig) -> str:
     """Return resolved settings, first-batch shapes, parameters, memory, processes and a time estimate."""
     manifest = open_manifest(config.data)
     check_data(config, manifest)
-    setup = RunSetup.build(
-        config, manifest, Path(config.run_folder), estimate_standardisers(config, manifest)
-    )
+    folder = Path(config.run_folder).absolute()
+    setup = RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
     prepare_cpu(threads=config.training.threads_per_worker)
-    device = choose_device(config)
+    device = device_here(setup.device)
     lines = [to_toml(config), f"data: {setup.num_samples} samples to train on, {setup.num_classes} classes"]
     seconds: list[float] = []
     for name in config.pathways:
@@ -50,7 +54,7 @@ def describe_run(config: RunConfig) -> str:
         lines.append(text)
         seconds.append(step_s)
     lines += [
-        _processes(config),
+        *_processes(config, known_device(folder)),
         _stream(setup),
         _time(setup, seconds, len(probe_rows(manifest)["rows"])),
     ]
@@ -89,17 +93,27 @@ def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> 
     return text, times[-1]
 
 
-def _processes(config: RunConfig) -> str:
-    workers = sum(config.workers(name) for name in config.pathways)
-    if config.training.executor == "inline":
-        return "processes: 1 (inline)"
-    needs = Needs.of(config)
-    count = workers + TRAIN_PROCESSES * len(config.pathways) + 2 + config.data.decode_tasks
-    return (
-        f"processes: about {count} ({workers} workers, {TRAIN_PROCESSES} more a pathway, broadcast, "
-        f"recorder, {config.data.decode_tasks} decode tasks); "
-        f"needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs"
-    )
+def _processes(config: RunConfig, began_on: str) -> list[str]:
+    """Say what the cluster that is named or running, or this machine, gives to whom, and whether it does."""
+    with contextlib.ExitStack() as stack:
+        nodes = nodes_of(config, stack)
+    demand = Demand.of(config, device=began_on)
+    allotment = allot(demand, nodes)
+    lines = [allotment.text(demand, nodes), "processes: 1 (inline)"]
+    if config.training.executor == "ray":
+        tasks = allotment.decode_tasks * demand.streams
+        count = demand.ranks + TRAIN_PROCESSES * len(config.pathways) + 2 + tasks + demand.stages
+        staged = f", {demand.stages} operator stage(s)" if demand.stages else ""
+        lines[1] = (
+            f"processes: about {count} ({demand.ranks} workers, {TRAIN_PROCESSES} more a pathway, broadcast, "
+            f"recorder, {tasks} decode tasks{staged}); "
+            f"needs {allotment.cpus(demand):g} CPUs and {allotment.gpus(demand):g} GPUs"
+        )
+    try:
+        check_fits(demand, allotment, nodes)
+    except RaytrainError as error:
+        lines.append(f"it would be refused here: {error}")
+    return lines
 
 
 def _stream(setup: RunSetup) -> str:

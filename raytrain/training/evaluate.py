@@ -1,7 +1,6 @@
 """Evaluate a run: write its features, or link what the cache has; probe them; ask the heads of motion."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from raytrain.checkpoint import latest_step, load_checkpoint
 from raytrain.config import RunConfig
 from raytrain.config.objectives import SupervisedConfig
 from raytrain.config.operators import UNCHANGED
+from raytrain.device import device_here
 from raytrain.errors import DataError
 from raytrain.evaluation.features import control_name, layers_name, open_features
 from raytrain.evaluation.motion import measure_motion
@@ -30,7 +30,7 @@ from raytrain.evaluation.represent import (
     represent_inline,
 )
 from raytrain.training.cache import EncoderCache
-from raytrain.training.factory import build_pathway, choose_device
+from raytrain.training.factory import build_pathway
 from raytrain.training.identity import control_key, evaluation_key, floor_key, pathway_key
 from raytrain.training.paths import PREDICTIONS, QUARANTINE
 from raytrain.training.plan import RunSetup
@@ -57,7 +57,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     if not missing:  # kept only where every sample could be decoded
         np.save(setup.features / VALID, np.ones(len(rows), np.bool_))
         return
-    device = choose_device(config)
+    device = _device_there(setup) if through_ray else device_here(setup.device)
     request = RepresentRequest(
         config=config,
         checkpoints={name: str(setup.checkpoints(name)) for name in config.probed},
@@ -77,7 +77,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
         _quarantine(setup, reasons, len(rows))
         sink.close(
             {"steps": {name: _steps_done(setup, name) for name in config.probed}},
-            layers={name: request.build(name, device).layer_slices for name in config.probed},
+            layers={name: request.build(name, torch.device("cpu")).layer_slices for name in config.probed},
         )
     except BaseException:
         sink.discard()
@@ -124,6 +124,14 @@ def _quarantine(setup: RunSetup, reasons: dict[str, str], num_samples: int) -> N
         )
 
 
+def _device_there(setup: RunSetup) -> torch.device:
+    """Return the device that actors of the cluster represent on: that of the training, if it is there."""
+    from raytrain.training.cluster import cluster_nodes
+
+    has_gpus = any(node.gpus for node in cluster_nodes())
+    return torch.device(setup.device if has_gpus else "cpu")
+
+
 def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], name: str, device: Any) -> Any:
     return build_pathway(config, name, num_classes, standardisers[name], device)
 
@@ -133,20 +141,19 @@ def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any
 
     from pipelines.stream.broadcast import describe, raise_described
     from raytrain.evaluation.represent_ray import represent_through_ray
-    from raytrain.training.cluster import cluster_resources
+    from raytrain.training.allotment import allot_represent
+    from raytrain.training.cluster import cluster_nodes
 
-    resources = cluster_resources()
-    gpus = int(resources.get("GPU", 0)) if request.device == "cuda" else 0
-    # Logical CPUs may outnumber the machine's; an actor holds all encoders, so more would only take memory.
-    cpus = min(int(resources.get("CPU", 1)) - 1, os.cpu_count() or 1)
+    allotment = allot_represent(cluster_nodes(), device=request.device)
     try:
         represent_through_ray(
             request,
             source,
             pretrain,
             sink,
-            num_actors=max(1, gpus or cpus),
-            num_gpus=1.0 if gpus else 0.0,
+            num_actors=allotment.num_actors,
+            num_gpus=allotment.gpus_per_actor,
+            decode_tasks=allotment.decode_tasks,
         )
     except RayError as error:
         raise_described(describe(error))
@@ -218,7 +225,7 @@ def motion(setup: RunSetup) -> dict[str, Any]:
         setup.manifest,
         build=setup.pathway,
         folder_of=setup.checkpoints,
-        device=choose_device(setup.config),
+        device=device_here(setup.device),
     )
     return {"motion": found}
 

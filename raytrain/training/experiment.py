@@ -12,6 +12,7 @@ import ray.train.v2.api.config as train_config
 import torch
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.train import WorkerGroupError
+from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
@@ -137,7 +138,7 @@ def explain_end(name: str, error: Exception, crash: str | None, run: RunSetup) -
 
 def _trainer(setup: WorkerSetup) -> TorchTrainer:
     config, name = setup.run.config, setup.name
-    training = config.training
+    training, gpus = config.training, setup.run.allotment.gpus_per_worker
     folder = setup.run.checkpoints(name)
     # Ray Train's own snapshot is not written atomically, and would be read back at the start.
     (folder / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
@@ -146,10 +147,11 @@ def _trainer(setup: WorkerSetup) -> TorchTrainer:
         train_loop_config={"setup": setup},
         scaling_config=train_config.ScalingConfig(
             num_workers=config.workers(name),
-            use_gpu=training.gpus_per_worker > 0,
-            resources_per_worker={"CPU": training.cpus_per_worker}
-            | ({"GPU": training.gpus_per_worker} if training.gpus_per_worker else {}),
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": training.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
         ),
+        # NCCL refuses two ranks of one group on the same GPU, which shares make possible.
+        torch_config=TorchConfig(backend="nccl" if gpus >= 1 else "gloo"),
         run_config=train_config.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
@@ -210,7 +212,7 @@ class _Watch:
     def __init__(self, setup: RunSetup, fits: dict[str, _Fit], broadcast: Any, recorder: Any) -> None:
         self._setup, self._fits = setup, fits
         self._broadcast, self._recorder = broadcast, recorder
-        self._shortage = Shortage(setup.config, wanted=self._chunk_wanted)
+        self._shortage = Shortage(setup.config, setup.allotment, wanted=self._chunk_wanted)
         self._asked_at: float | None = None
         self._released: set[tuple[str, int]] = set()
         """pathways whose end was said, each with the number of the broadcast that heard it"""
@@ -334,7 +336,8 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
     staged = setup.staged(stream)
     stage = None
     if staged:
-        stage = StageSettings(staged, setup.config.data.canvas_px, setup.config.seed, told.operated)
+        canvas_px, seed = setup.config.data.canvas_px, setup.config.seed
+        stage = StageSettings(staged, canvas_px, seed, told.operated, device=setup.device)
     return StreamRequest(
         source=source,
         cursors=cursors,
@@ -345,7 +348,8 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
         ),
         chunk_bytes=chunk_bytes,
         stage=stage,
-        stage_num_gpus=0.1 if stage and cluster_resources().get("GPU", 0) else 0.0,
+        stage_num_gpus=setup.allotment.gpus_per_stage,
+        decode_tasks=setup.allotment.decode_tasks,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run is made with: pathways with their initial weights, standardisers, the device."""
+"""What a run is made with: pathways with their initial weights, standardisers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -61,11 +61,3 @@ def _operated(pathway: PathwayConfig, chunk: Chunk, canvas_px: int) -> Iterator[
     operated = Operated(pathway.augmentation, pathway.operator, canvas_px=canvas_px)
     for part in inputs_of(chunk, pathway, size=4 if pathway.modality == "clip" else 64):
         yield operated(part, None).flatten(0, -4)
-
-
-def choose_device(config: RunConfig) -> torch.device:
-    """Return the device that a worker trains on."""
-    wanted = config.training.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)

@@ -18,7 +18,6 @@ import pipelines
 import raytrain
 from pipelines.stream.requests import request_of
 from pipelines.views.operators import OPERATORS
-from raytrain.training.factory import choose_device
 from raytrain.training.plan import RunSetup
 from raytrain.training.run_folder import FREE, flatten
 
@@ -136,7 +135,7 @@ def _description(setup: RunSetup, name: str) -> dict[str, Any]:
         "manifest_hash": setup.manifest.hash,
         "code": code_version(pathway["operator.name"]),
         "torch": torch.__version__,
-        "device": choose_device(config).type,
+        "device": setup.device,
         "kind": "pathway",
     }
 

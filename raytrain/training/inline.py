@@ -17,7 +17,6 @@ from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError
-from raytrain.training.factory import choose_device
 from raytrain.training.loop import PathwayLoop
 from raytrain.training.paths import QUARANTINE
 from raytrain.training.plan import RunSetup
@@ -109,7 +108,7 @@ def _train_stream(
     stop: Callable[[], bool],
     tick: Callable[[], Any],
 ) -> dict[str, dict[str, Any]]:
-    device = choose_device(setup.config)
+    device = torch.device(setup.device)
     loops = {name: _build_loop(setup, recorder, name, device) for name in names}
     start = min(loop.cursor for loop in loops.values())
     plan = setup.plan(names[0])
@@ -146,7 +145,9 @@ def _open_stream(setup: RunSetup, recorder: Recorder, stream: str, numbers: Iter
     stage = None
     if staged:
         stage = OperatorStage(
-            StageSettings(staged, setup.config.data.canvas_px, setup.config.seed, recorder.operated)
+            StageSettings(
+                staged, setup.config.data.canvas_px, setup.config.seed, recorder.operated, device=setup.device
+            )
         )
     return ChunkAhead(source, numbers, stage)
 

@@ -11,6 +11,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 
 from raytrain.config import RunConfig
+from raytrain.training.allotment import Allotment
 from raytrain.training.cluster import cluster_resources
 
 SAID_AFTER_S = 10.0
@@ -55,6 +56,7 @@ class Shortage:
     def __init__(
         self,
         config: RunConfig,
+        allotment: Allotment,
         *,
         total: Callable[[], Resources] = cluster_resources,
         free: Callable[[], Resources] | None = None,
@@ -63,6 +65,7 @@ class Shortage:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._wanted, self._clock = config, wanted, clock
+        self._gpus = allotment.gpus_per_worker
         self._total, self._free, self._pending = total, free or _available, pending or _pending
         self._since: dict[str, float] = {}
         self._made, self._moved_at = -1, clock()
@@ -131,8 +134,7 @@ class Shortage:
 
     def _group(self, name: str) -> list[Resources]:
         """Return the bundles that Ray Train asks for, one a worker."""
-        training = self._config.training
-        bundle = {"CPU": training.cpus_per_worker, "GPU": training.gpus_per_worker}
+        bundle = {"CPU": self._config.training.cpus_per_worker, "GPU": self._gpus}
         return [{kind: amount for kind, amount in bundle.items() if amount}] * self._config.workers(name)
 
 

@@ -1,6 +1,6 @@
 """Where a run's batches and chunks are: its streams, lanes, plans, limits and cursors, for every executor."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.cuts import MotionConfig
 from raytrain.config.encoders import ResnetSettings
+from raytrain.device import device_here
 from raytrain.errors import ConfigError
 from raytrain.pathway import Pathway
+from raytrain.training.allotment import Allotment
 from raytrain.training.factory import build_pathway
 from raytrain.training.paths import FEATURES, checkpoints_of, kept_chunks
+from raytrain.training.run_folder import known_device
 
 BYTES_AN_EVENT = 13  # two of x, two of y, eight of t, one of p
 UNKNOWN_EVENTS = 20_000  # of a recording whose events nobody has counted
@@ -48,13 +51,21 @@ class RunSetup:
     """of a recording, about; 0: the samples are no recordings"""
     limits: BatchLimits | None = None
     """where batches end that events bound too"""
+    allotment: Allotment = field(default_factory=Allotment)
+    """what each process gets"""
 
     @classmethod
     def build(
-        cls, config: RunConfig, manifest: Manifest, folder: Path, standardisers: dict[str, Any]
+        cls,
+        config: RunConfig,
+        manifest: Manifest,
+        folder: Path,
+        standardisers: dict[str, Any],
+        *,
+        allotment: Allotment | None = None,
     ) -> "RunSetup":
-        """Return the setup of a run on a manifest."""
-        event_bytes = 0
+        """Return the setup of a run on a manifest; `allotment`: None for what a process here can do alone."""
+        wanted, event_bytes = config.training.device, 0
         if manifest.modality == "events":
             width, height = sensor_size(manifest, config.data)
             events = replace(config.data.events, sensor_width=width, sensor_height=height)
@@ -69,7 +80,13 @@ class RunSetup:
             num_samples=len(manifest.indices("pretrain")),
             num_classes=max(1, len(manifest.classes)),
             manifest=manifest,
+            allotment=allotment or Allotment(device=known_device(folder) or device_here(wanted).type),
         )
+
+    @property
+    def device(self) -> str:
+        """Where the run is trained, cpu or cuda: resolved once, kept by its folder, part of its key."""
+        return self.allotment.device
 
     def pathway(self, name: str, device: torch.device) -> Pathway:
         """Build a pathway with its initial weights."""

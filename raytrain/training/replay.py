@@ -24,11 +24,11 @@ from raytrain.checkpoint import load_checkpoint
 from raytrain.config.operators import PlainEventsConfig
 from raytrain.config.stems import LearntEstConfig
 from raytrain.cpu import prepare_cpu
+from raytrain.device import device_here
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.health import Health, HealthMeter
 from raytrain.pathway import Pathway
 from raytrain.training.blame import blame
-from raytrain.training.factory import choose_device
 from raytrain.training.observe import StepObserver, TensorFigures
 from raytrain.training.paths import METRICS
 from raytrain.training.plan import RunSetup
@@ -112,7 +112,7 @@ def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Sa
     check_step(setup, name, step)
     say = say if rank == 0 else _silent
     prepare_cpu(threads=setup.config.training.threads_per_worker)
-    device = choose_device(setup.config)
+    device = device_here(setup.device)
     pathway = _uncompiled(setup).pathway(name, device)
     plan, logged = setup.plan(name, rank), read_logged(setup.folder, name, rank)
     done = _restore_before(setup, pathway, step, say)
@@ -195,7 +195,10 @@ def _chunks(setup: RunSetup, name: str) -> Callable[[int], Chunk]:
     if config.placement != "stream":
         return source.chunk
     staged = {staged_name(config): config}
-    stage = OperatorStage(StageSettings(staged, setup.config.data.canvas_px, setup.config.seed))
+    device = device_here(setup.device).type
+    stage = OperatorStage(
+        StageSettings(staged, setup.config.data.canvas_px, setup.config.seed, device=device)
+    )
     return lambda number: stage.operate(source.chunk(number))
 
 

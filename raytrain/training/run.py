@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest
 from raytrain.checkpoint import latest_step, load_latest
@@ -15,13 +17,15 @@ from raytrain.config import RunConfig
 from raytrain.config.stems import NoStemConfig
 from raytrain.errors import ConfigError, Interrupted, RaytrainError, StorageError
 from raytrain.evaluation.shortcut import shortcut_scores
+from raytrain.training.allotment import Allotment, Demand, allot, check_fits
 from raytrain.training.cache import EncoderCache, Loaded, check_folder
+from raytrain.training.cluster import connect, is_connected, nodes_of
 from raytrain.training.evaluate import motion, probe, represent
-from raytrain.training.factory import choose_device, estimate_standardisers
+from raytrain.training.factory import estimate_standardisers
 from raytrain.training.paths import STANDARDISERS, SUMMARY
 from raytrain.training.plan import RunSetup, event_limits
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
-from raytrain.training.run_folder import open_run_folder, settle, write_atomic
+from raytrain.training.run_folder import known_device, open_run_folder, settle, write_atomic
 from raytrain.training.signals import StopSignal
 from raytrain.training.timekeeping import explain
 
@@ -66,12 +70,14 @@ class _Clock:
         return {name: round(seconds, 2) for name, seconds in timing.items()}
 
 
-def prepare_setup(config: RunConfig, folder: Path, manifest: Manifest) -> RunSetup:
+def prepare_setup(
+    config: RunConfig, folder: Path, manifest: Manifest, *, allotment: Allotment | None = None
+) -> RunSetup:
     """Return the run's setup; standardisers are estimated once and kept in the run folder."""
     path = folder / STANDARDISERS
     if not path.exists():
         write_atomic(path, json.dumps(estimate_standardisers(config, manifest)))
-    return RunSetup.build(config, manifest, folder, json.loads(path.read_text()))
+    return RunSetup.build(config, manifest, folder, json.loads(path.read_text()), allotment=allotment)
 
 
 def check_data(config: RunConfig, manifest: Manifest) -> None:
@@ -130,22 +136,26 @@ def run(
     check_data(config, manifest)
     check_folder(config.cache)
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:
-        settle(folder, config, manifest.hash)
-        setup = prepare_setup(config, folder, manifest)
+        held = stack if clusters is None else clusters
+        nodes = nodes_of(config, held)
+        demand = Demand.of(config, device=known_device(folder))
+        allotment = allot(demand, nodes)
+        settle(folder, config, manifest.hash, device=allotment.device)
+        setup = prepare_setup(config, folder, manifest, allotment=allotment)
         cache = EncoderCache.open(config.cache)
         loaded = load_cached(setup, cache)
         trains = not all(setup.done(name) for name in config.pathways)
-        cluster = None
-        if config.training.executor == "ray" and trains:
-            from raytrain.training.cluster import connect
-
-            cluster = (stack if clusters is None else clusters).enter_context(connect(config))
+        if trains:
+            check_fits(demand, allotment, nodes)
+        if trains and config.training.executor == "ray":
+            held.enter_context(connect(config))
         stop = stack.enter_context(StopSignal())
         _mark_running(folder)
         startup_s = time.monotonic() - clock.began
         watcher = watch(setup)
         stack.callback(watcher.close)
-        for text in (*manifest.notes, *(found.text for found in loaded.values())):
+        where = allotment.text(demand, nodes)
+        for text in (*manifest.notes, where, *(found.text for found in loaded.values())):
             watcher.say(text)
         with clock.measure("train_s"):
             outcomes, counts = _train(setup, watcher, stop) if trains else ([], counts_so_far(folder))
@@ -161,7 +171,8 @@ def run(
         if config.probe.enabled:
             stop.end_at_once("stopped after training, before the probes; the same command goes on from there")
             with clock.measure("probe_s"):
-                represent(setup, through_ray=cluster is not None, cache=cache)
+                through_ray = config.training.executor == "ray" and is_connected()
+                represent(setup, through_ray=through_ray, cache=cache)
                 if probes:
                     summary |= probe(setup)
                 if probes and config.probe.shortcut:
@@ -297,7 +308,7 @@ def _from_checkpoint(setup: RunSetup, name: str) -> dict[str, Any]:
     checkpoint = load_latest(setup.checkpoints(name))
     if checkpoint is None:
         raise RaytrainError(f"pathway {name} ended without a checkpoint")
-    pathway = setup.pathway(name, choose_device(setup.config))
+    pathway = setup.pathway(name, torch.device("cpu"))
     pathway.load_state_tensors(checkpoint.tensors)
     return {
         "epochs": setup.plan(name).cursor_at(checkpoint.step).epoch,

@@ -1,5 +1,6 @@
 """The run folder: one process at a time, settings, environment; refused when data or pathways changed."""
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -82,10 +83,11 @@ def open_run_folder(config: RunConfig) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def settle(folder: Path, config: RunConfig, manifest_hash: str) -> None:
+def settle(folder: Path, config: RunConfig, manifest_hash: str, *, device: str = "") -> None:
     """Write settings and environment of a new run, or check that an old one may go on.
 
     A run that ended before its first step binds nothing, so that a refused setting can be corrected.
+    `device`: where the run is trained, cpu or cuda; a run that has begun keeps the one it began on.
 
     Raises:
         ConfigError: a setting that changes what is computed differs.
@@ -99,7 +101,8 @@ def settle(folder: Path, config: RunConfig, manifest_hash: str) -> None:
                 raise
             for name in (STANDARDISERS, COUNTERS, QUARANTINE):  # they belong to the former settings
                 (folder / name).unlink(missing_ok=True)
-    write_atomic(folder / ENVIRONMENT, json.dumps(environment(manifest_hash), indent=1))
+    found = environment(manifest_hash) | {"device": known_device(folder) or device}
+    write_atomic(folder / ENVIRONMENT, json.dumps(found, indent=1))
     write_atomic(folder / CONFIG, to_toml(config))
 
 
@@ -133,6 +136,14 @@ def _has_steps(folder: Path) -> bool:
     metrics = folder / METRICS
     logged = metrics.exists() and metrics.stat().st_size > 0
     return logged or any((folder / CHECKPOINTS).glob("*/step-*"))
+
+
+def known_device(folder: Path) -> str:
+    """Return the device, cpu or cuda, of a run that has trained a step, '' where it is still open."""
+    with contextlib.suppress(OSError, ValueError):
+        if _has_steps(folder):
+            return str(json.loads((folder / ENVIRONMENT).read_text()).get("device", ""))
+    return ""
 
 
 def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:

@@ -18,8 +18,8 @@ from pipelines.stream.requests import request_of
 from pipelines.stream.stage import staged_name
 from raytrain.collectives import world_size
 from raytrain.cpu import prepare_cpu
+from raytrain.device import given_device
 from raytrain.errors import RaytrainError, StorageError
-from raytrain.training.factory import choose_device
 from raytrain.training.loop import PathwayLoop
 from raytrain.training.plan import RunSetup
 
@@ -86,7 +86,7 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
     run, name = setup.run, setup.name
     rank = ray.train.get_context().get_world_rank()
     prepare_cpu(threads=run.config.training.threads_per_worker)
-    device = choose_device(run.config)
+    device = given_device(run.device, whose=f"rank {rank} of pathway {name}")
     if device.type == "cuda":
         device = ray.train.torch.get_device()
     plan = run.plan(name, rank)

@@ -45,7 +45,7 @@ def test_controls_are_calibrated_in_one_pass(tmp_path: Path, num_actors: int, ki
     if killed:
         request = dataclasses.replace(request, build=partial(build_or_die, request.config, tmp_path))
     counted = dataclasses.replace(source, on_decoded=WriteDown(tmp_path / "decodes"))
-    found = calibrate_through_ray(request, counted, num_actors=num_actors, num_gpus=0.0)
+    found = calibrate_through_ray(request, counted, num_actors=num_actors, num_gpus=0.0, decode_tasks=1)
     assert found.keys() == request.checkpoints.keys()
     for name, statistics in alone.statistics().items():
         check_equal(found[name], statistics)
@@ -59,5 +59,5 @@ def test_nothing_is_decoded_where_nothing_is_to_be_calibrated(tmp_path: Path) ->
         config=request.config, checkpoints=request.checkpoints, build=request.build, wanted=("floor.pixels",)
     )
     counted = dataclasses.replace(source, on_decoded=WriteDown(tmp_path / "decodes"))
-    assert calibrate_through_ray(request, counted, num_actors=2, num_gpus=0.0) == {}
+    assert calibrate_through_ray(request, counted, num_actors=2, num_gpus=0.0, decode_tasks=1) == {}
     assert not (tmp_path / "decodes").exists()

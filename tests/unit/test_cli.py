@@ -381,7 +381,11 @@ def test_list_shows_all_kinds_or_one(capsys: pytest.CaptureFixture[str]) -> None
     assert operators in everything
 
 
-def test_dry_run_says_what_would_be_done_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_says_what_would_be_done_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.training.cluster.usable_cpus", lambda: 2)
+    monkeypatch.setattr("raytrain.training.cluster.gpus_here", lambda: 0)
     assert main([*DEMO, "--dry-run", "--executor=ray", "--training.epochs=3"]) == 0
     said = capsys.readouterr().out
     assert "\n[training]\n" in said
@@ -389,10 +393,31 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(capsys: pytest.Captu
     assert "data: 26 samples to train on, 8 classes" in said
     shapes = r"pathway lbp: patches \[7, 8, 7, 1, 16, 16\] .* of uint8 \[8, 3, 64, 64\], "
     assert re.search(shapes + r"[\d,]+ parameters, features \[49, 64\]", said)
+    assert "\ndevice: cpu, there is no GPU\n" in said
     assert re.search(r"processes: about \d+ \(2 workers, .* 2 decode tasks\); needs 4 CPUs and 0 GPUs", said)
+    assert "refused" not in said
     assert re.search(r"stream: \d+ chunks an epoch of \d+ samples \([\d.]+ MiB\), 1 lane", said)
     assert re.search(r"time: about [\d.]+ min \(9 steps a pathway \d+ s, start \d+ s, features \d+ s\)", said)
     assert list(Path().iterdir()) == []
+
+
+def test_dry_run_says_who_shares_a_gpu_and_what_would_be_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.training.cluster.usable_cpus", lambda: 8)
+    monkeypatch.setattr("raytrain.training.cluster.gpus_here", lambda: 1)
+    command = [*DEMO, "--dry-run", "--executor=ray", "--pathways.lbp.placement=stream"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    shares = "0.45 GPU a worker, 0.1 an operator stage; up to 3 processes share a GPU"
+    assert f"\ndevice: cuda, {shares}\n" in said
+    assert re.search(r"2 workers, .* 5 decode tasks, 1 operator stage\(s\)\); needs 8 CPUs and 1 GPUs", said)
+    assert main([*command, "--training.gpus_per_worker=0.5"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "it would be refused here: the run needs 1.1 GPUs (2 worker(s) of 0.5 and 1 operator stage(s) of "
+        "0.1) but the cluster has 1; leave training.gpus_per_worker at auto" in said
+    )
 
 
 def test_what_a_dry_run_prints_are_settings_that_load(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,20 @@ def test_strings_survive_writing(tmp_path: Path) -> None:
     assert load_toml(path) == config
 
 
+@pytest.mark.parametrize(
+    ("gpus", "tasks", "found"), [("auto", "auto", ("auto", "auto")), (1, 3, (1.0, 3)), (0.25, 1, (0.25, 1))]
+)
+def test_numbers_that_may_be_auto_survive_writing(
+    gpus: Any, tasks: Any, found: tuple[Any, Any], tmp_path: Path
+) -> None:
+    values = {"training": {"gpus_per_worker": gpus}, "data": {"decode_tasks": tasks}, **with_pathway()}
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(from_mapping(values)))
+    config = load_toml(path)
+    assert (config.training.gpus_per_worker, config.data.decode_tasks) == found
+    assert isinstance(config.training.gpus_per_worker, type(found[0]))
+
+
 def with_pathway(**values: Any) -> dict[str, Any]:
     return {"pathways": {"a": values}}
 
@@ -48,6 +62,23 @@ def with_pathway(**values: Any) -> dict[str, Any]:
             {"data": {"canvas_px": 40}, **with_pathway()},
             "4 rows of patches on 40 px, but objective.num_steps 5",
         ),
+        (
+            {"training": {"gpus_per_worker": "all"}, **with_pathway()},
+            "training.gpus_per_worker is 'all'; it must be 'auto' or of type float",
+        ),
+        (
+            {"training": {"gpus_per_worker": -1}, **with_pathway()},
+            "gpus_per_worker is -1.0; it must be at",
+        ),
+        (
+            {"training": {"gpus_per_worker": 1.5}, **with_pathway()},
+            "training.gpus_per_worker is 1.5; above 1 it must be whole",
+        ),
+        (
+            {"data": {"decode_tasks": 2.5}, **with_pathway()},
+            "data.decode_tasks is 2.5; it must be 'auto' or of type int",
+        ),
+        ({"data": {"decode_tasks": 0}, **with_pathway()}, "data.decode_tasks is 0; it must be at least 1"),
         ({}, "no pathways; name at least one"),
         (
             {"training": {"batch_size": 30, "workers": 2}, **with_pathway()},

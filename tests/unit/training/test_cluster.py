@@ -8,7 +8,7 @@ import pytest
 
 from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ClusterError
-from raytrain.training.cluster import Needs, check_fits, connect
+from raytrain.training.cluster import connect
 from tests.conftest import small_values
 
 
@@ -23,28 +23,6 @@ def environment() -> Iterator[None]:
 
 def config_of(**changes: Any) -> RunConfig:
     return from_mapping(small_values(training__executor="ray", **changes))
-
-
-def test_needs_are_workers_decode_tasks_and_stages() -> None:
-    assert Needs.of(config_of()) == Needs(2 + 2, 0)
-    assert Needs.of(config_of(training__cpus_per_worker=0.5, training__gpus_per_worker=0.25)) == Needs(3, 0.5)
-    values = small_values(data__decode_tasks=3, training__workers=2)
-    values["pathways"]["lbp"] = {**values["pathways"]["lbp"], "workers": 1, "stream": "own"}
-    assert Needs.of(from_mapping(values)) == Needs(3 + 2 * 3, 0)
-    values["pathways"]["lbp"]["placement"] = "stream"
-    assert Needs.of(from_mapping(values)) == Needs(3 + 2 * 3 + 1, 0)
-
-
-def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
-    check_fits(Needs(4, 0), {"CPU": 4.0})
-    with pytest.raises(
-        ClusterError,
-        match=r"^the run needs 4\.5 CPUs \(workers, decode tasks, operator stages\) but the cluster has 4; "
-        r"lower training\.workers, training\.cpus_per_worker or data\.decode_tasks, or add nodes$",
-    ):
-        check_fits(Needs(4.5, 0), {"CPU": 4.0})
-    with pytest.raises(ClusterError, match=r"needs 2 GPUs .* the cluster has 0; .*training\.gpus_per_worker"):
-        check_fits(Needs(1, 2), {"CPU": 4.0})
 
 
 def unused_port() -> int:

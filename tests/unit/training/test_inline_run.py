@@ -11,7 +11,7 @@ from PIL import Image
 from raytrain import api
 from raytrain.checkpoint import load_latest
 from raytrain.config import from_mapping, load_toml
-from raytrain.errors import ConfigError, DataError, DivergedError, Interrupted, StorageError
+from raytrain.errors import ClusterError, ConfigError, DataError, DivergedError, Interrupted, StorageError
 from raytrain.pathway import Pathway
 from raytrain.training.loop import PathwayLoop
 from tests.conftest import StopAfter, small_values
@@ -82,6 +82,21 @@ def test_a_stopped_run_goes_on_with_bitwise_the_same_weights(
     assert weights(again) == weights(undisturbed)
     assert logged(tmp_path) == logged(undisturbed.folder)
     assert again.summary["status"] == "done"
+
+
+def test_a_run_goes_on_on_the_device_it_began_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.training.run.StopSignal", lambda: StopAfter(2))
+        with pytest.raises(Interrupted):
+            train(tmp_path)
+    path = tmp_path / "env.json"
+    environment = json.loads(path.read_text())
+    assert environment["device"] == "cpu"
+    path.write_text(json.dumps({**environment, "device": "cuda"}))
+    monkeypatch.setattr("raytrain.training.cluster.gpus_here", lambda: 0)
+    with pytest.raises(ClusterError, match=r"^the run is on cuda \(.* it began so\) and there is no GPU"):
+        train(tmp_path)
+    assert json.loads(path.read_text())["device"] == "cuda"
 
 
 def test_pathways_that_were_killed_at_different_steps_go_on_from_their_own(

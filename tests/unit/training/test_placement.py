@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from raytrain.config import from_mapping
+from raytrain.training.allotment import Allotment
 from raytrain.training.placement import SAID_AFTER_S, SAID_AGAIN_S, Resources, Shortage
 from tests.conftest import small_values
 
@@ -16,9 +17,10 @@ class Cluster:
         self.pending: list[list[Resources]] = []
         self.wanted = True
 
-    def shortage(self, **changes: Any) -> Shortage:
+    def shortage(self, *, gpus: float = 0.0, **changes: Any) -> Shortage:
         return Shortage(
             from_mapping(small_values(training__executor="ray", **changes)),
+            Allotment(gpus_per_worker=gpus),
             total=lambda: {"CPU": 8.0, "GPU": 2.0},
             free=lambda: self.free,
             pending=lambda: self.pending,
@@ -53,9 +55,7 @@ def test_a_wait_for_cpus_is_said_after_some_seconds_and_then_seldom(cluster: Clu
 
 
 def test_several_pathways_and_kinds_are_one_line(cluster: Cluster) -> None:
-    shortage = cluster.shortage(
-        training__workers=2, training__gpus_per_worker=0.5, training__cpus_per_worker=1.5
-    )
+    shortage = cluster.shortage(gpus=0.5, training__workers=2, training__cpus_per_worker=1.5)
     cluster.pending = [[{"CPU": 1.5, "GPU": 0.5}] * 2] * 2
     cluster.free = {"CPU": 7.0, "GPU": 0.5}
     shortage.look(fresh("identity", "lbp"))

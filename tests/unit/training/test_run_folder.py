@@ -12,7 +12,7 @@ import pytest
 
 from raytrain.config import RunConfig, from_mapping, load_toml
 from raytrain.errors import ConfigError, DataError, StorageError
-from raytrain.training.run_folder import differences, open_run_folder, settle, write_atomic
+from raytrain.training.run_folder import differences, known_device, open_run_folder, settle, write_atomic
 from tests.conftest import small_values
 
 HASH, OTHER_HASH = "a1" * 32, "b2" * 32
@@ -29,6 +29,22 @@ def begun(out: Path, **changes: Any) -> RunConfig:
         settle(folder, config, HASH)
     (out / "checkpoints" / "lbp" / "step-00000003").mkdir(parents=True)
     return config
+
+
+def test_a_run_that_has_begun_keeps_its_device(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = config_of(out)
+    for device in ("cuda", "cpu"):  # no step is taken: nothing binds it
+        with open_run_folder(config) as folder:
+            assert known_device(folder) == ""
+            settle(folder, config, HASH, device=device)
+    (out / "checkpoints" / "lbp" / "step-00000003").mkdir(parents=True)
+    assert known_device(out) == "cpu"
+    with open_run_folder(config) as folder:
+        settle(folder, config, HASH, device="cuda")
+    assert known_device(out) == "cpu"
+    settle_again(config)
+    assert known_device(out) == "cpu"
 
 
 def settle_again(config: RunConfig, manifest_hash: str = HASH) -> None:

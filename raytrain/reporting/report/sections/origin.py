@@ -71,9 +71,10 @@ def _data(run: RunData) -> str:
 
 def _training(run: RunData) -> str:
     training = run.config.training
+    device = run.environment.get("device") or training.device
     return (
         f"{training.epochs} epochs, batches of {training.batch_size}, {training.workers} worker(s) a "
-        f"pathway, {training.precision} on {training.device}, executor {training.executor}"
+        f"pathway, {training.precision} on {device}, executor {training.executor}"
     )
 
 
