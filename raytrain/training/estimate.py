@@ -23,9 +23,9 @@ from raytrain.training.cluster import nodes_of
 from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
+from raytrain.training.paths import known_device
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
-from raytrain.training.run_folder import known_device
 
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
 _AXES = {

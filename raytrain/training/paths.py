@@ -1,5 +1,7 @@
-"""Where what a run writes lies in its folder."""
+"""Where what a run writes lies in its folder, and whether and where it has begun."""
 
+import contextlib
+import json
 from pathlib import Path
 
 CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
@@ -18,3 +20,18 @@ def checkpoints_of(folder: Path, name: str) -> Path:
 def kept_chunks(folder: Path, stream: str, content: int) -> Path:
     """Return the folder of a stream's kept chunks; `content`: a hash of what they hold."""
     return folder / CACHE / f"{stream}-{content:016x}"
+
+
+def has_steps(folder: Path) -> bool:
+    """Return whether a run has trained: before that no setting binds it."""
+    metrics = folder / METRICS
+    logged = metrics.exists() and metrics.stat().st_size > 0
+    return logged or any((folder / CHECKPOINTS).glob("*/step-*"))
+
+
+def known_device(folder: Path) -> str:
+    """Return the device, cpu or cuda, of a run that has trained a step, '' where it is still open."""
+    with contextlib.suppress(OSError, ValueError):
+        if has_steps(folder):
+            return str(json.loads((folder / ENVIRONMENT).read_text()).get("device", ""))
+    return ""

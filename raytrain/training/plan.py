@@ -25,8 +25,7 @@ from raytrain.errors import ConfigError
 from raytrain.pathway import Pathway
 from raytrain.training.allotment import Allotment
 from raytrain.training.factory import build_pathway
-from raytrain.training.paths import FEATURES, checkpoints_of, kept_chunks
-from raytrain.training.run_folder import known_device
+from raytrain.training.paths import FEATURES, checkpoints_of, kept_chunks, known_device
 
 BYTES_AN_EVENT = 13  # two of x, two of y, eight of t, one of p
 UNKNOWN_EVENTS = 20_000  # of a recording whose events nobody has counted

@@ -22,10 +22,10 @@ from raytrain.training.cache import EncoderCache, Loaded, check_folder
 from raytrain.training.cluster import connect, is_connected, nodes_of
 from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
-from raytrain.training.paths import STANDARDISERS, SUMMARY
+from raytrain.training.paths import STANDARDISERS, SUMMARY, known_device
 from raytrain.training.plan import RunSetup, event_limits
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
-from raytrain.training.run_folder import known_device, open_run_folder, settle, write_atomic
+from raytrain.training.run_folder import open_run_folder, settle, write_atomic
 from raytrain.training.signals import StopSignal
 from raytrain.training.timekeeping import explain
 

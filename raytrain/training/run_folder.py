@@ -1,6 +1,5 @@
 """The run folder: one process at a time, settings, environment; refused when data or pathways changed."""
 
-import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -18,13 +17,13 @@ from raytrain.checkpoint import Checkpoint, load_latest
 from raytrain.config import ClassifierProbeConfig, ProbeConfig, RunConfig, load_toml, to_toml
 from raytrain.errors import ConfigError, DataError, StorageError, did_you_mean
 from raytrain.training.paths import (
-    CHECKPOINTS,
     CONFIG,
     COUNTERS,
     ENVIRONMENT,
-    METRICS,
     QUARANTINE,
     STANDARDISERS,
+    has_steps,
+    known_device,
 )
 from raytrain.training.plan import RunSetup
 
@@ -97,7 +96,7 @@ def settle(folder: Path, config: RunConfig, manifest_hash: str, *, device: str =
         try:
             _check_unchanged(folder, config, manifest_hash)
         except (ConfigError, DataError):
-            if _has_steps(folder):
+            if has_steps(folder):
                 raise
             for name in (STANDARDISERS, COUNTERS, QUARANTINE):  # they belong to the former settings
                 (folder / name).unlink(missing_ok=True)
@@ -129,21 +128,6 @@ def _check_unchanged(folder: Path, config: RunConfig, manifest_hash: str) -> Non
             f"batches would be others; set data.lanes = {lanes}, and workers that divide it, or name "
             "another --out"
         )
-
-
-def _has_steps(folder: Path) -> bool:
-    """Return whether a run has trained: before that no setting binds it."""
-    metrics = folder / METRICS
-    logged = metrics.exists() and metrics.stat().st_size > 0
-    return logged or any((folder / CHECKPOINTS).glob("*/step-*"))
-
-
-def known_device(folder: Path) -> str:
-    """Return the device, cpu or cuda, of a run that has trained a step, '' where it is still open."""
-    with contextlib.suppress(OSError, ValueError):
-        if _has_steps(folder):
-            return str(json.loads((folder / ENVIRONMENT).read_text()).get("device", ""))
-    return ""
 
 
 def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:

@@ -80,7 +80,7 @@ def explain(name: str, shares: dict[str, float], causes: dict[str, float], *, ca
         return waited
     cause = max(causes, key=lambda key: causes[key])
     known = {
-        DECODING: "decoding is the slowest part; raise data.decode_tasks"
+        DECODING: "decoding is the slowest part; give it more CPUs (data.decode_tasks)"
         + (", or data.cache = 'memory'" if can_cache else ""),
         REPLAYING: "chunks were made again for a pathway that came back",
         STARTING: "another pathway was still starting",

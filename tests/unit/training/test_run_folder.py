@@ -12,7 +12,8 @@ import pytest
 
 from raytrain.config import RunConfig, from_mapping, load_toml
 from raytrain.errors import ConfigError, DataError, StorageError
-from raytrain.training.run_folder import differences, known_device, open_run_folder, settle, write_atomic
+from raytrain.training.paths import known_device
+from raytrain.training.run_folder import differences, open_run_folder, settle, write_atomic
 from tests.conftest import small_values
 
 HASH, OTHER_HASH = "a1" * 32, "b2" * 32

@@ -104,7 +104,7 @@ def test_an_empty_ledger_has_no_shares() -> None:
         (
             0.31,
             {DECODING: 2.0, STARTING: 1.0},
-            "lbp waited 31 % for data: decoding is the slowest part; raise data.decode_tasks, "
+            "lbp waited 31 % for data: decoding is the slowest part; give it more CPUs (data.decode_tasks), "
             "or data.cache = 'memory'",
         ),
         (0.5, {STARTING: 1.0}, "lbp waited 50 % for data: another pathway was still starting"),
