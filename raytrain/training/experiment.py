@@ -366,7 +366,7 @@ def window_chunks(setup: RunSetup, stream: str, *, store_bytes: float) -> int:
     chunk_bytes = plan.chunk_samples * setup.sample_bytes(stream)
     lanes, batches = plan.num_lanes, 3 * setup.config.training.batch_size
     places = -(-batches // (plan.chunk_samples * lanes)) + 1
-    least = min(max(places * lanes, data.decode_tasks + 2), 2 * plan.chunks_per_epoch)
+    least = min(max(places * lanes, setup.allotment.decode_tasks + 2), 2 * plan.chunks_per_epoch)
     room = STORE_SHARE * store_bytes / len(setup.streams())
     if 2 * lanes * chunk_bytes > room:
         raise ClusterError(

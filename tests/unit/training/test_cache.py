@@ -9,7 +9,7 @@ import pytest
 from raytrain import api
 from raytrain.config import CacheConfig, from_mapping
 from raytrain.errors import ConfigError
-from raytrain.training import identity, represent
+from raytrain.training import evaluate, identity
 from raytrain.training.cache import EncoderCache, check_folder
 from tests.conftest import small_values
 
@@ -163,13 +163,13 @@ def test_features_are_kept_with_their_encoders_and_controls_are_shared_by_object
 ) -> None:
     first = train(tmp_path / "a", probe={"num_bootstrap": 100})
     made: list[tuple[str, ...]] = []
-    real = represent.represent_inline
+    real = evaluate.represent_inline
 
     def spy(request: Any, *rest: Any) -> None:
         made.append(request.wanted)
         real(request, *rest)
 
-    monkeypatch.setattr(represent, "represent_inline", spy)
+    monkeypatch.setattr(evaluate, "represent_inline", spy)
     second = train(tmp_path / "b", probe={"num_bootstrap": 100})
     assert made == []
     assert second["probes"] == first["probes"]

@@ -8,6 +8,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from raytrain.config import from_mapping
 from raytrain.errors import ClusterError
+from raytrain.training.allotment import Allotment
 from raytrain.training.experiment import _Watch, explain_end, window_chunks
 from raytrain.training.plan import RunSetup
 from tests.conftest import small_values
@@ -54,13 +55,14 @@ def test_workers_that_never_got_a_place_and_other_ends_are_cluster_errors(run: R
     assert message == "pathway lbp: ControllerError: second"
 
 
-def sized(run: RunSetup, *, batch_size: int = 64, **data: Any) -> RunSetup:
+def sized(run: RunSetup, *, batch_size: int = 64, decode_tasks: int = 2, **data: Any) -> RunSetup:
     """Return a run on 100,000 images of 150,528 bytes, 222 a chunk."""
     config = run.config
-    data = {"chunk_mib": 0.0, "decode_tasks": 2, "canvas_px": 224, **data}
+    data = {"chunk_mib": 0.0, "canvas_px": 224, **data}
     training = replace(config.training, batch_size=batch_size)
     config = replace(config, data=replace(config.data, **data), training=training)
-    return replace(run, config=config, num_samples=100_000)
+    allotment = Allotment(decode_tasks=decode_tasks)
+    return replace(run, config=config, num_samples=100_000, allotment=allotment)
 
 
 @pytest.mark.parametrize(
