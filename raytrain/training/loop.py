@@ -103,7 +103,7 @@ class PathwayLoop:
         return stopped
 
     def _agreed(self, stop: torch.Tensor | bool) -> bool:
-        """Return whether any rank asked to stop: on a GPU with the step before, so that none is waited for."""
+        """Return whether any rank asked to stop; on a GPU with the step before, which nobody waits for."""
         if not isinstance(stop, torch.Tensor) or stop.device.type != "cuda":
             return bool(stop)
         former, self._stop_before = self._stop_before, LateFlag(stop)
