@@ -30,6 +30,30 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return total
 
 
+def share_of_ranks(counts: Tensor) -> Tensor:
+    """Return W x counts / their sums over the W ranks: what means over so many values weigh here.
+
+    The mean over the ranks of share x mean is the mean over the values of all ranks. 1 where all ranks count
+    alike; 0 where none has any.
+    """
+    return counts * world_size() / all_reduce_sum(counts).clamp(min=1)
+
+
+def means_over_ranks(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Return the mean of each f[..., B] over the B of all ranks, f[..., 1]; no gradient.
+
+    All ranks give as many tensors; their B may differ, and is the same for all tensors of a rank. 0 where no
+    rank has any.
+    """
+    if world_size() == 1:
+        return [part.mean(-1, keepdim=True) for part in rows]
+    sums = [part.detach().sum(-1, keepdim=True) for part in rows]
+    count = rows[0].new_full((1,), rows[0].shape[-1])
+    totals = all_reduce_sum(torch.cat([*(part.flatten() for part in sums), count]))
+    pieces = torch.split(totals[:-1] / totals[-1].clamp(min=1), [part.numel() for part in sums])
+    return [piece.view_as(part) for piece, part in zip(pieces, sums, strict=True)]
+
+
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -48,6 +72,8 @@ class _AllReduceSum(torch.autograd.Function):
 @dataclass
 class _Bucket:
     parameters: list[Tensor]
+    missing: bool
+    """whether a parameter has no gradient on this rank"""
     scalars: Tensor
     flat: Tensor | None
     work: Any
@@ -58,6 +84,8 @@ class GradientAverager:
 
     One bucket a launch: the gradients of some parameters, flattened, and a few scalars (a loss, a stop flag).
     All ranks must launch the same parameters in the same order. With one rank nothing is copied or sent.
+    A gradient that some ranks lack counts as 0 there; one that all lack stays missing, so that the optimiser
+    leaves its parameter alone for any number of ranks.
 
     Example:
         averager.launch(layer.parameters(), scalars=loss.detach().reshape(1))
@@ -68,16 +96,21 @@ class GradientAverager:
         self._buckets: list[_Bucket] = []
 
     def launch(self, parameters: Sequence[Tensor], *, scalars: Tensor) -> None:
-        """Start averaging the gradients of `parameters` (missing: 0) and the `scalars`, f[S]."""
+        """Start averaging the gradients of `parameters` and the `scalars`, f[S]."""
         chosen = list(parameters)
+        missing = any(parameter.grad is None for parameter in chosen)
         if world_size() == 1:
-            self._buckets.append(_Bucket(chosen, scalars, None, None))
+            self._buckets.append(_Bucket(chosen, missing, scalars, None, None))
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in chosen]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [scalars.reshape(-1)])
+        held = scalars.new_ones(len(chosen))
+        if missing:
+            held = scalars.new_tensor([parameter.grad is not None for parameter in chosen])
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), scalars.reshape(-1), held])
         for parameter in chosen:
             parameter.grad = None
-        self._buckets.append(_Bucket(chosen, scalars, flat, dist.all_reduce(flat, async_op=True)))
+        work = dist.all_reduce(flat, async_op=True)
+        self._buckets.append(_Bucket(chosen, missing, scalars, flat, work))
 
     def wait(self) -> Tensor:
         """Write the averaged gradients back; return the averaged scalars in order of launch, f[S]."""
@@ -91,8 +124,12 @@ def _finish(bucket: _Bucket) -> Tensor:
     bucket.work.wait()
     bucket.flat.div_(world_size())
     sizes = [parameter.numel() for parameter in bucket.parameters]
-    *pieces, scalars = torch.split(bucket.flat, [*sizes, bucket.scalars.numel()])
-    for parameter, piece in zip(bucket.parameters, pieces, strict=True):
+    *pieces, scalars, held = torch.split(bucket.flat, [*sizes, bucket.scalars.numel(), len(sizes)])
+    # what this rank has a gradient of need not be asked for: reading waits for the device
+    anywhere = held.tolist() if bucket.missing else [1.0] * len(sizes)
+    for parameter, piece, ranks in zip(bucket.parameters, pieces, anywhere, strict=True):
+        if ranks == 0:
+            continue
         # in the parameter's own layout: fused Adam walks both as one line and does not look at strides
         parameter.grad = torch.empty_like(parameter).copy_(piece.view_as(parameter))
     return scalars

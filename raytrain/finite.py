@@ -28,7 +28,7 @@ class FiniteGuard:
         """Look at one step; return f32[] on the device: 1 if anything so far was not finite, else 0."""
         missing = losses.new_zeros(())
         held = [gradient for gradient in gradients if gradient is not None]
-        norms = iter(torch._foreach_norm(held, math.inf))
+        norms = iter(torch._foreach_norm(held, math.inf) if held else ())
         norms_of_all = [missing if gradient is None else next(norms) for gradient in gradients]
         values = torch.cat([losses, torch.stack(norms_of_all)])
         bad = (~values.isfinite()).any().float()

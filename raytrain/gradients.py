@@ -64,7 +64,7 @@ class Gradients:
         maps = step.take_maps()
         for index in range(len(self._encoder.layers)):
             loss, maps = self._layer(index, maps, step)
-            self._launch(index, loss, step.stop)
+            self._launch(index, loss, step)
 
     def _layer(self, index: int, maps: Tensor, step: StepInputs) -> tuple[Tensor, Tensor]:
         with self._autocast():
@@ -88,7 +88,7 @@ class Gradients:
                 loss = self._objective.layer_loss(index, representation, given)
             self._show(step, index, representation, given)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._launch(index, loss.detach(), step.stop)
+            self._launch(index, loss.detach(), step)
 
         for index, layer in enumerate(self._encoder.layers):
             below = representation
@@ -109,7 +109,7 @@ class Gradients:
             loss = self._objective.layer_loss(last, representation, step.given)
         del representation_map, representation
         loss.backward()  # type: ignore[no-untyped-call]
-        self._launch(last, loss.detach(), step.stop)
+        self._launch(last, loss.detach(), step)
 
     def _watch_maps(self, step: StepInputs) -> Callable[[int, Tensor], None] | None:
         if step.watch is None:
@@ -123,7 +123,7 @@ class Gradients:
 
     @torch.no_grad()
     def _show(self, step: StepInputs, index: int, representation: Tensor, given: Given) -> None:
-        if step.watch is None:
+        if step.watch is None or not len(given):  # nothing to look at
             return
         seen, figures = representation.detach(), {}
         if index in self._objective.layers:
@@ -131,11 +131,18 @@ class Gradients:
                 figures = self._objective.observe(index, seen, given)
         step.watch(index, seen, figures)
 
-    def _launch(self, index: int, loss: Tensor, stop: bool) -> None:
-        """Start averaging over the ranks: a loss, the gradients it made and, with the last, the stop."""
+    def _launch(self, index: int, loss: Tensor, step: StepInputs) -> None:
+        """Start averaging over the ranks: a loss, the gradients it made and, with the last, the stop.
+
+        A rank without a sample went through it all for the others' statistics, and has no gradient.
+        """
         scalars = loss.reshape(1)
         if world_size() > 1 and index == len(self._encoder.layers) - 1:
-            scalars = torch.cat([scalars, scalars.new_full((1,), float(stop))])
+            scalars = torch.cat([scalars, scalars.new_full((1,), float(step.stop))])
         local, encoder = self._objective.local, self._encoder
         trained = encoder.layer_parameters(index) if local else list(encoder.parameters())
-        self._averager.launch([*trained, *self._objective.layer_parameters(index)], scalars=scalars)
+        trained = [*trained, *self._objective.layer_parameters(index)]
+        if not len(step.given):
+            for parameter in trained:
+                parameter.grad = None
+        self._averager.launch(trained, scalars=scalars)

@@ -77,6 +77,7 @@ class Pathway:
         with torch.no_grad():
             sample = empty_sample(config, canvas_px, sensor).to(device)
             empty = self._cut(self._views(sample, None), stem)
+        self._no_views = empty[:, :0].clone()
         encoder = build_encoder(config.encoder, in_channels=empty.shape[3], seed_words=words)
         encoder.stem = stem
         check_size(name, config, encoder, size_px=min(empty.shape[-2:]))
@@ -136,15 +137,19 @@ class Pathway:
     ) -> StepResult:
         """Train on one batch (this rank's share of it): all layers' gradients, a finite check, one update.
 
+        A sample that is not valid teaches nothing: it is as if it had not been in the batch, and a batch
+        without any changes nothing. Losses and statistics are those of the samples of all ranks, which may
+        hold different numbers of them.
+
         `watch` is shown every layer on the way, and changes nothing: the weights are bitwise the same.
 
         Raises:
             DivergedError: a loss or gradient is not finite; raised before the update. On CUDA the update is
             left out at once, and the error comes with the next `check`.
         """
-        batch = batch.to(self.device)
+        num_read, batch = len(batch), batch.without_invalid().to(self.device)
         self.encoder.train()
-        maps, grid = self._encoder_input(self.views(batch, train=True))
+        maps, grid = self._step_input(batch)
         rng = generator("negatives", self.seed, self.name, batch.epoch, batch.step, rank)
         given = Given(
             targets=batch.targets,
@@ -157,7 +162,9 @@ class Pathway:
         given = replace(given, draws=draws)
         step = StepInputs(maps=maps, grid=grid, given=given, stop=stop, watch=watch)
         del maps
-        scalars = self._gradients.make(step)
+        # compiled for the whole batch: another number of samples is not worth a minute of compiling
+        with nullcontext() if len(batch) == num_read else self._uncompiled():
+            scalars = self._gradients.make(step)
         losses = scalars[: len(self.loss_names)]
         self._update(losses, batch)
         return StepResult(losses=losses, stop=scalars[-1] > 0 if world_size() > 1 else stop)
@@ -313,7 +320,15 @@ class Pathway:
 
     def _encoder_input(self, views: Tensor | Events) -> tuple[Tensor, torch.Size]:
         """Return what the first layer reads, f32[N, C, ...], and the grid (R, B, Q), N = R * B * Q."""
-        cut = self.cut_views(views)
+        return self._flat(self.cut_views(views))
+
+    def _step_input(self, batch: Batch) -> tuple[Tensor, torch.Size]:
+        """Return `_encoder_input` of a batch as it is trained on; of none N = 0."""
+        return (
+            self._encoder_input(self.views(batch, train=True)) if len(batch) else self._flat(self._no_views)
+        )
+
+    def _flat(self, cut: Tensor) -> tuple[Tensor, torch.Size]:
         return cut.flatten(0, 2).contiguous(memory_format=self._layout), cut.shape[:3]
 
     def _autocast(self) -> torch.autocast:

@@ -77,6 +77,25 @@ class Batch:
                 elif isinstance(part, Tensor):
                     yield part
 
+    def without_invalid(self) -> Self:
+        """Return the batch without the samples that are not valid; where all are, itself."""
+        if self.valid.all():
+            return self
+        places = np.flatnonzero(self.valid)
+
+        def take(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: take(inner) for name, inner in value.items()}
+            if isinstance(value, Events):
+                return value.take(places)
+            if isinstance(value, Tensor):
+                return value[torch.from_numpy(places).to(value.device)]
+            if isinstance(value, np.ndarray):
+                return value[places]
+            return [value[place] for place in places] if isinstance(value, list) else value
+
+        return replace(self, **{entry.name: take(getattr(self, entry.name)) for entry in fields(self)})
+
     def to(self, device: torch.device) -> Self:
         """Return the batch with its tensors on `device`; on the same device itself."""
         if self.labels.device == device:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from pipelines.forms.chunk import Chunk
 from pipelines.forms.event_columns import RAGGED, column_of
@@ -71,6 +72,14 @@ class Events:
     def last(self) -> Tensor:
         """Last stamp of each sample, i64[B]; 0 where it has no event."""
         return self._stamps(self.offsets[1:] - 1)
+
+    def take(self, samples: NDArray[np.int64]) -> "Events":
+        """Return some samples, named in ascending order and once each, in memory of their own."""
+        kept = torch.from_numpy(np.isin(np.arange(len(self)), samples)).to(self.device)
+        chosen = kept[self.sample]
+        columns = {name: getattr(self, name)[chosen] for name in RAGGED}
+        offsets = functional.pad(self.counts[kept].cumsum(0), (1, 0))
+        return Events(**columns, offsets=offsets, width=self.width, height=self.height)
 
     def to(self, device: torch.device, *, non_blocking: bool = True) -> "Events":
         """Return the events on `device`; on the same device themselves."""

@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
     def representation(self, maps: Tensor, grid: Grid) -> Tensor:
         """Return a layer's representation f[R, B, Q, C], float32 or wider, of its map [R B Q, C, h, w]."""
-        return mean_over_pixels(maps).view(*grid, -1)
+        return mean_over_pixels(maps).view(*grid, maps.shape[1])
 
     def num_cells(self, views: Tensor) -> int:
         """Return R * Q of the last layer's representation of views [R, B, Q, ...]."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from raytrain.collectives import share_of_ranks
 from raytrain.config.objectives import ClappVideoConfig
 from raytrain.errors import ConfigError
 from raytrain.objectives.base import Given, Objective
@@ -68,7 +69,7 @@ class _AllPairsHinge(torch.autograd.Function):
 
 def _vectors(rows: Tensor, spatial: bool) -> Tensor:
     """Return what is told apart, [n, D], a view of contiguous rows [R, B, Q, C]."""
-    return _locations(rows) if spatial else rows.view(rows.shape[0] * rows.shape[1], -1)
+    return _locations(rows) if spatial else rows.flatten(2).flatten(0, 1)
 
 
 def _locations(rows: Tensor) -> Tensor:
@@ -77,14 +78,14 @@ def _locations(rows: Tensor) -> Tensor:
 
 def _score_blocks(predictions: Tensor, targets: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Yield the scores of all pairs in blocks of rows [m, n], each with the number of its first row."""
-    num_rows = max(1, BLOCK_SCORES // len(targets))
+    num_rows = max(1, BLOCK_SCORES // max(1, len(targets)))
     for first in range(0, len(predictions), num_rows):
         yield first, predictions[first : first + num_rows] @ targets.t()
 
 
 def _hinge(predictions: Tensor, targets: Tensor, grads: tuple[Tensor, Tensor] | None) -> Tensor:
     """Return the loss of one step; write its gradients, [n, D] each, over zeros in `grads`."""
-    count = len(targets)
+    count = max(1, len(targets))
     per_positive, per_negative = 0.5 / count, 0.5 / max(1, count * (count - 1))
     loss = predictions.new_zeros(())
     for first, scores in _score_blocks(predictions, targets):
@@ -105,8 +106,8 @@ def _hinge(predictions: Tensor, targets: Tensor, grads: tuple[Tensor, Tensor] | 
 class ClappVideo(Objective):
     """The hinge over all pairs at every layer, no gradient between layers; or at the last, end to end.
 
-    One set of prediction weights a layer, gradient through states and targets. Over ranks: the mean of the
-    ranks' losses, negatives from this rank's share of the batch, as in the other hinge objectives.
+    One set of prediction weights a layer, gradient through states and targets. Over ranks: the mean over the
+    samples of all ranks, negatives from this rank's share of the batch, as in the other hinge objectives.
 
     Args:
         num_rows: R of each layer's representation, checked here; None: checked with the first loss.
@@ -138,13 +139,17 @@ class ClappVideo(Objective):
             }
         )
 
-    def draw(self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int) -> None:
-        """Draw nothing: all pairs are scored."""
+    def draw(self, rng: np.random.Generator, given: Given, *, num_rows: int, num_columns: int) -> Tensor:
+        """Draw nothing, for all pairs are scored; return what this rank's samples weigh among all, f[]."""
+        like = next(self.parameters())
+        return share_of_ranks(like.new_full((), len(given)))
 
     def layer_loss(self, layer: int, representation: Tensor, given: Given) -> Tensor:
         """Return the layer's loss."""
         self._check_rows(layer, len(representation))
-        return all_pairs_hinge_loss(_wide(representation), self._weight(layer), spatial=self._spatial)
+        loss = all_pairs_hinge_loss(_wide(representation), self._weight(layer), spatial=self._spatial)
+        share: Tensor = given.draws
+        return loss * share
 
     @torch.no_grad()
     def observe(self, layer: int, representation: Tensor, given: Given) -> dict[str, Tensor]:

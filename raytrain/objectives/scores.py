@@ -1,6 +1,6 @@
 """Which context meets which target or negative: a loss's random choices, made ahead of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.views.transfer import to_device
+from raytrain.collectives import share_of_ranks, world_size
 from raytrain.config.objectives import HingeSettings, PredictionSettings
 
 Integers = NDArray[np.int64]
@@ -35,8 +36,13 @@ class Pairs:
     @property
     def step_sizes(self) -> tuple[int, ...]:
         """Number of pairs of each step: contexts are the first rows, so they lie together in memory."""
+        return tuple(rows * self.row_size for rows in self.context_rows)
+
+    @property
+    def context_rows(self) -> tuple[int, ...]:
+        """Number of rows that have a target, of each step."""
         offsets = range(1 + self.skip, 1 + self.skip + self.num_steps)
-        return tuple((self.num_rows - offset) * self.row_size for offset in offsets)
+        return tuple(self.num_rows - offset for offset in offsets)
 
     @property
     def step(self) -> Integers:
@@ -61,7 +67,7 @@ class Pairs:
     @property
     def share(self) -> NDArray[np.float64]:
         """Weight of a pair in its image's mean over rows and columns and the mean over steps: f64[P]."""
-        sizes = np.array(self.step_sizes) / self.num_images
+        sizes = np.array(self.context_rows) * self.num_columns
         return 1.0 / (self.num_steps * sizes[self.step])
 
 
@@ -110,13 +116,16 @@ def plan_choices(
     """Return each pair's target, then its n negatives, and the pair's weight, on the device of `like`.
 
     Shapes: locations i64[..., 1 + n, P]; weights f[P], of which the sum is 1: the mean over images, rows and
-    columns, then over steps.
+    columns, then over steps. Over ranks the images are those of all ranks, and 1 is the mean of the sums.
     """
     own, negative = locate(pairs, config, numbers)
     targets = np.broadcast_to(own, (*numbers.shape[:-2], 1, own.size))
     locations = torch.from_numpy(np.concatenate([targets, negative], axis=-2))
-    weights = torch.from_numpy(_constants(pairs)[4] / pairs.num_images).to(like.dtype)
-    return to_device(locations, like.device), to_device(weights, like.device)
+    weights = torch.from_numpy(_constants(pairs)[4] / max(1, pairs.num_images)).to(like.dtype)
+    locations, weights = to_device(locations, like.device), to_device(weights, like.device)
+    if world_size() > 1:
+        weights *= share_of_ranks(weights.new_full((), pairs.num_images))
+    return locations, weights
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,8 @@ def plan_scores(
 
     Source: the means of Illing et al. 2021's code: per image over negatives, rows, columns; then the mean
     over the images selected as positive plus the mean over those selected as negative, no factor one half;
-    then over steps. A term that no image was selected for is left out.
+    then over steps. A term that no image was selected for is left out. Over ranks the images are those of all
+    ranks, and the mean of the ranks' losses is the loss.
     """
     _, _, image, _, share = _constants(pairs)
     own, negative = locate(pairs, config, numbers)
@@ -158,7 +168,7 @@ def plan_scores(
         locations = np.concatenate([own, negative], axis=-2)
         kinds = np.ones(locations.shape)
         kinds[..., 1:, :] = -1.0
-        weights = np.broadcast_to(share / pairs.num_images, locations.shape).copy()
+        weights = np.broadcast_to(share / max(1, pairs.num_images), locations.shape).copy()
         weights[..., 1:, :] /= num_negatives
     else:
         coins = signs[..., None, :]
@@ -168,4 +178,17 @@ def plan_scores(
         weights = np.broadcast_to(share / (num_negatives * counts[..., image]), locations.shape)
     hinge = torch.from_numpy(np.stack([kinds, weights])).to(like.dtype)
     places = to_device(torch.from_numpy(locations), like.device)
-    return Scores(places, *to_device(hinge, like.device).unbind())
+    scores = Scores(places, *to_device(hinge, like.device).unbind())
+    return scores if world_size() == 1 else _over_ranks(scores, pairs, signs)
+
+
+def _over_ranks(scores: Scores, pairs: Pairs, signs: Integers | None) -> Scores:
+    """Weigh each kind of terms by the images that this rank selected for it, among those of all ranks."""
+    if signs is None:
+        counts = np.full((2, 1, 1), pairs.num_images)
+    else:
+        counts = np.stack([(signs > 0).sum(-1), (signs < 0).sum(-1)])
+    weights = scores.weights
+    shares = share_of_ranks(to_device(torch.from_numpy(counts).to(weights.dtype), weights.device))
+    positive, negative = shares[..., None, None]
+    return replace(scores, weights=weights * torch.where(scores.signs > 0, positive, negative))

@@ -202,3 +202,22 @@ def test_batch_norm_of_one_process_is_torch_s_own(kind, plain_kind, size):
     assert torch.equal(ours(maps), plain(maps))
     assert torch.equal(ours.running_var, plain.running_var)
     assert torch.equal(ours.eval()(maps), plain.eval()(maps))
+
+
+def test_a_channel_of_one_value_is_normalised_to_0():
+    norm = GlobalBatchNorm2d(3)
+    maps = torch.full((1, 3, 1, 1), 5.0, requires_grad=True)
+    assert torch.equal(norm(maps), torch.zeros(1, 3, 1, 1))
+    assert torch.allclose(norm.running_mean, torch.full((3,), 0.5))
+    assert torch.allclose(norm.running_var, torch.full((3,), 0.9))
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_batch_of_none_passes_batch_norm_and_leaves_no_trace(momentum):
+    norm = GlobalBatchNorm2d(3, momentum=momentum)
+    norm(torch.randn(4, 3, 2, 2))
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    nothing = torch.zeros(0, 3, 2, 2, requires_grad=True)
+    norm(nothing).sum().backward()
+    assert nothing.grad.shape == nothing.shape
+    assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())

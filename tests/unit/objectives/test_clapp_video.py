@@ -165,10 +165,11 @@ def test_scores_are_wide_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         narrow = all_pairs_hinge_loss(rows, matrices, spatial=True)
     assert torch.equal(narrow, all_pairs_hinge_loss(rows, matrices, spatial=True))
-    objective, plainly = build(), build().observe(1, rows, given_of(IMAGES))
+    given = given_of(IMAGES, torch.ones(()))
+    objective, plainly = build(), build().observe(1, rows, given)
     with torch.autocast("cpu", torch.bfloat16):
-        assert objective.layer_loss(1, rows.bfloat16(), given_of(IMAGES)).dtype == torch.float32
-        assert objective.observe(1, rows, given_of(IMAGES)) == plainly
+        assert objective.layer_loss(1, rows.bfloat16(), given).dtype == torch.float32
+        assert objective.observe(1, rows, given) == plainly
 
 
 TOO_SHORT = r"objective.num_steps is 2, but layer{} has {} of time and needs 3; raise cut.num_frames or lower"

@@ -149,3 +149,14 @@ def test_a_batch_on_its_device_is_itself() -> None:
     assert {moved.images.device.type, moved.labels.device.type, moved.operated["view"].device.type} == {
         "meta"
     }
+
+
+def test_a_batch_without_its_invalid_samples_holds_the_others_in_order() -> None:
+    reader, _, _ = reader_of(2, 1, 0, 10)
+    batch = reader.read(Cursor(0, 1), "view")  # positions 12 .. 23, of which 14 and 21 are not valid
+    left = batch.without_invalid()
+    assert isinstance(left, ImageBatch)
+    positions = [12, 13, 15, 16, 17, 18, 19, 20, 22, 23]
+    assert_is_plain(left, positions, Cursor(0, 1))
+    assert torch.equal(left.operated["view"], batch.operated["view"][[p - 12 for p in positions]])
+    assert left.without_invalid() is left
