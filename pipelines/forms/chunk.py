@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,12 @@ class Ragged:
     def __getitem__(self, sample: int) -> NDArray[Any]:
         values: NDArray[Any] = self.values[self.offsets[sample] : self.offsets[sample + 1]]
         return values
+
+    def take(self, samples: NDArray[np.int64]) -> "Ragged":
+        """Return some samples, maybe none, in memory of their own."""
+        counts = np.diff(self.offsets)[samples]
+        parts = [self.values[:0], *(self[int(sample)] for sample in samples)]
+        return Ragged(np.concatenate(parts), np.cumsum([0, *counts], dtype=np.int64))
 
 
 Column = NDArray[Any] | Ragged
@@ -68,6 +74,21 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def without_invalid(self) -> "Chunk":
+        """Return the chunk without the samples that are not valid; where all are, itself."""
+        if self.valid.all():
+            return self
+        places = np.flatnonzero(self.valid)
+
+        def take(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: take(inner) for name, inner in value.items()}
+            return value.take(places) if isinstance(value, Ragged) else value[places]
+
+        named = (*_SCALARS, *_ARRAYS, "columns", "operated")
+        taken = {name: take(getattr(self, name)) for name in named}
+        return replace(self, keys=[self.keys[place] for place in places], **taken)
 
     @property
     def images(self) -> NDArray[np.uint8]:

@@ -172,7 +172,8 @@ class Calibrator:
         return any(control.has_statistics for control in self._controls.values())
 
     def add(self, chunk: Chunk) -> None:
-        """Show a chunk to all controls, in pieces of the training's batch size."""
+        """Show a chunk's valid samples to all controls, in pieces of the training's batch size."""
+        chunk = chunk.without_invalid()
         for name, control in self._controls.items():
             if control.has_statistics:
                 settings = self._config.pathways[name]

@@ -77,8 +77,7 @@ def _batch(replay: Replay) -> str:
         compared = "equal to metrics.jsonl"
     else:
         compared = f"metrics.jsonl has {replay.logged_hash}: other samples"
-    filled = int((~replay.valid).sum())
-    note = f"; {filled} filled by a neighbour, for they cannot be decoded" if filled else ""
+    note = f"; {len(replay.left_out)} more left out, for they cannot be decoded" if replay.left_out else ""
     keys = textwrap.fill(
         " ".join(replay.keys), WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
     )

@@ -38,10 +38,14 @@ def build_pathway(
 
 
 def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, Any]:
-    """Estimate each operator's mean and deviation a channel from the first positions, centrally cropped."""
+    """Estimate each operator's mean and deviation a channel from the first positions, centrally cropped.
+
+    What could not be decoded is left out. Raises: DataError where nothing could.
+    """
     count = STANDARDISER_SAMPLES[config.modality]
     planner = clip_planner(config, config.pathways, train=False)
     chunk = first_samples(manifest, config.data, seed=config.seed, count=count, clips=planner)
+    chunk = chunk.without_invalid()
     estimated: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for name, pathway in config.pathways.items():

@@ -55,8 +55,9 @@ class Replay:
     rank: int
     num_ranks: int
     keys: list[str]
-    valid: NDArray[np.bool_]
-    """False where a quarantined sample's place was filled by a neighbour"""
+    """of the samples that were trained on"""
+    left_out: list[str]
+    """keys of those that could not be decoded"""
     sequence_hash: str
     """which sample stands at which position"""
     logged_hash: str | None
@@ -71,7 +72,7 @@ class Replay:
     """what training says of it; empty: the step went through"""
     first_bad: TensorFigures | None
     blamed: list[int]
-    """places in the batch"""
+    """places among `keys`"""
     verdict: str
     num_agreed: int
     """logged steps on the way that came out bitwise the same"""
@@ -208,7 +209,8 @@ def _look(
     """Take the step under observation; where something is not finite, once more to find the samples."""
     before = {key: value.detach().clone() for key, value in pathway.state_tensors().items()}
     observer, meter = StepObserver(pathway), HealthMeter()
-    pictures = _note_inputs(setup, pathway, batch, observer)
+    trained = batch.without_invalid()
+    pictures = _note_inputs(setup, pathway, trained, observer)
     pathway.optimizer.drop_gradients()  # of a step that diverged
     losses, diverged = _observed_step(pathway, batch, plan.rank, observer, meter)
     if not diverged:
@@ -222,7 +224,7 @@ def _look(
             _observed_step(pathway, batch, plan.rank, keeping, None)
             _take_back(pathway, before)
             call = keeping.call
-        blamed, verdict = blame(bad, num_samples=len(batch), pathway=pathway, call=call)
+        blamed, verdict = blame(bad, num_samples=len(trained), pathway=pathway, call=call)
     if observer.stem_maps is not None and observer.stem_maps.shape[-2:].numel() > 1:
         pictures["maps"] = observer.stem_maps.float().cpu().numpy()
     own = {f"layer{layer + 1}": loss for layer, loss in sorted(observer.losses.items())}
@@ -234,8 +236,8 @@ def _look(
         steps_per_epoch=plan.num_steps(batch.epoch),
         rank=plan.rank,
         num_ranks=plan.num_workers,
-        keys=batch.keys,
-        valid=batch.valid,
+        keys=trained.keys,
+        left_out=[key for key, valid in zip(batch.keys, batch.valid, strict=True) if not valid],
         sequence_hash=batch.sequence_hash,
         logged_hash=line.get("sequence_hash"),
         logged_before="batch_hash" in line,

@@ -82,6 +82,17 @@ def test_one_pass_gives_each_control_what_a_pass_of_its_own_gives() -> None:
         assert {int(value) for value in batches} == {5}
 
 
+def test_a_sample_that_could_not_be_decoded_does_not_count() -> None:
+    request, source = make()
+    with_it, without = (Calibrator(request, list(request.checkpoints)) for _ in range(2))
+    for chunk in decoded(source):
+        damaged = dataclasses.replace(chunk, valid=np.arange(len(chunk)) != 1)
+        with_it.add(damaged)
+        without.add(damaged.without_invalid())
+    for name in request.checkpoints:
+        check_equal(with_it.statistics()[name], without.statistics()[name])
+
+
 class Decodes:
     """Counts the samples that are decoded of a stream."""
 

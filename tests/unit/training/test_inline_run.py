@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.sources import open_manifest
 from raytrain import api
 from raytrain.checkpoint import load_latest
 from raytrain.config import from_mapping, load_toml
 from raytrain.errors import ClusterError, ConfigError, DataError, DivergedError, Interrupted, StorageError
 from raytrain.pathway import Pathway
+from raytrain.reporting.replay import replay_text
+from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import PathwayLoop
 from tests.conftest import StopAfter, small_values
 
@@ -252,6 +255,39 @@ def test_quarantine_within_its_budget_is_counted_once(tmp_path: Path) -> None:
     run = train(tmp_path / "run", training__epochs=2, data={**data, "quarantine_budget": 0.1})
     assert run.summary["data"]["quarantined"] == 2
     assert run.summary["status"] == "done"
+
+
+def test_what_cannot_be_decoded_is_not_in_the_standardisers(tmp_path: Path) -> None:
+    damaged = from_mapping(small_values(out=str(tmp_path / "run"), data=image_folder(tmp_path / "data", 3)))
+    found = estimate_standardisers(damaged, open_manifest(damaged.data))
+    for name in ("class0/0.png", "class1/1.png", "class0/2.png"):
+        (tmp_path / "data" / name).unlink()
+    expected = estimate_standardisers(damaged, open_manifest(damaged.data))
+    assert found["lbp"]["mean"] == pytest.approx(expected["lbp"]["mean"], rel=1e-12)
+    assert found["lbp"]["deviation"] == pytest.approx(expected["lbp"]["deviation"], rel=1e-12)
+
+
+def test_no_standardiser_of_nothing(tmp_path: Path) -> None:
+    values = small_values(out=str(tmp_path / "run"), data=image_folder(tmp_path / "data", 24))
+    config = from_mapping(values)
+    with pytest.raises(DataError, match="no sample to estimate channel means from"):
+        estimate_standardisers(config, open_manifest(config.data))
+
+
+def test_a_replay_says_what_was_left_out(tmp_path: Path) -> None:
+    data = image_folder(tmp_path / "data", 2)
+    run = train(tmp_path / "run", training__log_every=1, data={**data, "quarantine_budget": 0.1})
+    bad, left_out = {"class0/0.png", "class1/1.png"}, set()
+    for step in range(1, 4):
+        (found,) = api.replay(run.folder, "lbp", step, say=lambda _: None)[0]
+        assert found.losses == found.logged_losses
+        assert not bad & set(found.keys)
+        assert len(found.keys) + len(found.left_out) == 8
+        left_out |= set(found.left_out)
+        text = replay_text(found)
+        said = f"; {len(found.left_out)} more left out, for they cannot be decoded"
+        assert (said in text) is bool(found.left_out)
+    assert left_out == bad
 
 
 def test_a_refused_batch_size_may_be_corrected(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -102,3 +104,20 @@ def test_a_table_survives_the_ipc_format(tmp_path: object) -> None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     assert_equal(make_chunk(), from_table(pa.ipc.open_stream(sink.getvalue()).read_all()))
+
+
+@pytest.mark.parametrize("valid", [(1, 1, 0, 1, 1), (0, 0, 0, 1, 0), (0,) * 5])
+def test_a_chunk_without_its_invalid_samples_holds_the_others(valid: tuple[int, ...]) -> None:
+    chunk = replace(make_chunk(), valid=np.array(valid, np.bool_))
+    left, places = chunk.without_invalid(), np.flatnonzero(valid)
+    assert len(left) == len(places)
+    assert left.keys == [chunk.keys[place] for place in places]
+    for name in ("rows", "positions", "key_hashes", "labels", "groups", "factors", "label_sets"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(chunk, name)[places])
+    assert left.columns.keys() == chunk.columns.keys()
+    for name, column in chunk.columns.items():
+        assert len(left.columns[name]) == len(places)
+        for place, sample in enumerate(places):
+            np.testing.assert_array_equal(left.columns[name][place], column[sample])
+    assert left.valid.all()
+    assert left.without_invalid() is left
