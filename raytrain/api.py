@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pipelines.modalities import MODALITIES
 from pipelines.sources import open_manifest
 from raytrain.config import CacheConfig, DataConfig, ProbeConfig, RunConfig, load_toml, preset_names
 from raytrain.errors import ConfigError
@@ -271,7 +272,7 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
 
         manifest = open_manifest(config.data)
         operator_sheet(config, manifest, sheet, num_samples=SHEET_SAMPLES)
-        if manifest.modality == "events":
+        if MODALITIES[manifest.modality].has_movie:
             lines.append(write_movie(config, manifest, sheet))
     if shortcut:
         from raytrain.evaluation.shortcut import measure_shortcuts, shortcut_lines

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipelines.modalities import modality_of
 from pipelines.views.augmentations import ImageAugmentation
 from pipelines.views.cuts import Patches
 from pipelines.views.operators import build_operator
@@ -81,7 +82,7 @@ class ExportedPathway(nn.Module):
         Raises:
             ConfigError: the pathway takes no images.
         """
-        if config.modality != "image":
+        if not modality_of(config).can_export:
             raise ConfigError(
                 f"export is for pathways of images, not of kind {config.modality}; their weights are in the "
                 "run's checkpoints, as safetensors"

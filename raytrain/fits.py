@@ -1,27 +1,11 @@
 """Whether cut, encoder and objective of a pathway fit the samples, which only their shape tells."""
 
-import torch
-from torch import Tensor
-
-from pipelines.views.events import Events
+from pipelines.modalities import modality_of
 from raytrain.config.cuts import ClipSettings, PatchesConfig
 from raytrain.config.objectives import PredictionSettings
 from raytrain.config.pathway import PathwayConfig
 from raytrain.encoders import Encoder
 from raytrain.errors import ConfigError
-
-
-def empty_sample(config: PathwayConfig, canvas_px: int, sensor: tuple[int, int]) -> Tensor | Events:
-    """Return one sample as the pathway reads it, black or without events."""
-    if config.modality == "events":
-        none = torch.zeros(0, dtype=torch.int32)
-        width, height = sensor
-        offsets = torch.zeros(2, dtype=torch.int64)
-        return Events(
-            x=none, y=none, t=none.long(), p=none.byte(), offsets=offsets, width=width, height=height
-        )
-    frames = (config.cut.num_frames,) if isinstance(config.cut, ClipSettings) else ()
-    return torch.zeros(1, *frames, 3, canvas_px, canvas_px, dtype=torch.uint8)
 
 
 def check_shift(name: str, config: PathwayConfig, sensor: tuple[int, int]) -> None:
@@ -49,8 +33,8 @@ def check_rows(name: str, config: PathwayConfig, num_rows: int) -> None:
 def check_size(name: str, config: PathwayConfig, encoder: Encoder, *, size_px: int) -> None:
     """Raise ConfigError where a patch, frame or clip is too small for the encoder."""
     if size_px < encoder.smallest_px:
-        setting = ": data.canvas_px or crop_px" if config.modality != "events" else ": the side of its maps"
-        setting = ".cut.size_px" if isinstance(config.cut, PatchesConfig) else setting
+        own = isinstance(config.cut, PatchesConfig)
+        setting = ".cut.size_px" if own else f": {modality_of(config).size_setting}"
         raise ConfigError(
             f"pathways.{name}{setting} is {size_px}; encoder {config.encoder.name} reduces its input "
             f"down to one pixel and needs at least {encoder.smallest_px}"

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pipelines.forms.randomness import generator
-from pipelines.stream.batch import Batch, ImageBatch
+from pipelines.modalities import modality_of
+from pipelines.stream.batch import Batch
 from pipelines.stream.stage import operated_name
 from pipelines.views.events import Events
 from pipelines.views.standardise import Standardiser
@@ -24,7 +25,7 @@ from raytrain.config.stems import NoStemConfig
 from raytrain.encoders import build_encoder
 from raytrain.errors import ConfigError
 from raytrain.finite import FiniteGuard
-from raytrain.fits import check_rows, check_shift, check_size, empty_sample
+from raytrain.fits import check_rows, check_shift, check_size
 from raytrain.gradients import Gradients, StepInputs, Watch
 from raytrain.objectives import Given, build_objective
 from raytrain.optim import build_optimizer, check_same
@@ -75,8 +76,9 @@ class Pathway:
         if not isinstance(config.stem, NoStemConfig):
             stem = build_stem(config.stem, seed_words=words).to(device)
         with torch.no_grad():
-            sample = empty_sample(config, canvas_px, sensor).to(device)
-            empty = self._cut(self._views(sample, None), stem)
+            self.empty = modality_of(config).empty(config, canvas_px=canvas_px, sensor=sensor).to(device)
+            """one sample that shows nothing"""
+            empty = self._cut(self._views(self.empty, None), stem)
         self._no_views = empty[:, :0].clone()
         encoder = build_encoder(config.encoder, in_channels=empty.shape[3], seed_words=words)
         encoder.stem = stem
@@ -118,7 +120,7 @@ class Pathway:
         Patches [C, p, p] or frames [C, h, w] in rows, or volumes [C, T, h, w] in one; events where it has a
         stem. Augmented by the batch's own draws when `train`, else cropped in the centre.
         """
-        if train and isinstance(batch, ImageBatch) and operated_name(self.config) in batch.operated:
+        if train and operated_name(self.config) in batch.operated:
             operated = batch.operated[operated_name(self.config)]
             return self._views.of_maps(operated.to(self.device, non_blocking=True))
         draws = None

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from pipelines.forms.randomness import generator, hash_keys
-from pipelines.stream.batch import ClipBatch, EventBatch, ImageBatch
+from pipelines.stream.batch import Batch
 from pipelines.stream.stage import operated_name
 from pipelines.views.events import Events
 from pipelines.views.standardise import Standardiser
@@ -161,17 +161,17 @@ def batch_of(kind, positions, broken=(), *, valid=False):
         "label_sets": torch.from_numpy(sets if several else np.zeros((len(positions), 0), np.uint8)),
     }
     if config.modality == "events":
-        return EventBatch(**common, events=_events(keys))
+        return Batch(**common, pixels=_events(keys))
     if config.modality == "clip":
         frames = _pixels(keys, (config.cut.num_frames, 3, CLIP_PX, CLIP_PX))
         motion = torch.from_numpy(np.stack([positions % 2, positions % 12], 1))
-        return ClipBatch(**common, frames=frames, motion=motion if kind == "motion" else None)
+        return Batch(**common, pixels=frames, motion=motion if kind == "motion" else None)
     images = _pixels(keys, (3, CANVAS_PX, CANVAS_PX))
     operated = {}
     if config.placement == "stream":
         maps = _pixels([f"{key} operated" for key in keys], (1, 40, 40)).float() / 255
         operated = {operated_name(config): maps}
-    return ImageBatch(**common, images=images, operated=operated)
+    return Batch(**common, pixels=images, operated=operated)
 
 
 def _pixels(keys, shape):

@@ -1,17 +1,15 @@
 """What `prepare` does with recordings of events: cuts them into slices and packs those into shards."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.decode.read_events import sensor_size
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import cut_recording
+from pipelines.modalities.base import Examined
 from pipelines.preparing.entry import Entry
-from pipelines.preparing.examine import Examined
 from pipelines.storage.event_shards import (
     EVENT_BYTES,
     PackedRow,
@@ -22,35 +20,11 @@ from pipelines.storage.event_shards import (
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import ConfigError
 
 
 def whole_recordings(config: DataConfig) -> DataConfig:
     """Return the settings without slices, as the data are before they are cut."""
     return replace(config, events=replace(config.events, slice_ms=0.0, slice_events=0))
-
-
-def check_event_request(source: Manifest, config: DataConfig, shards: str) -> None:
-    """Raise ConfigError where recordings cannot be packed so, or slices are asked of something else."""
-    if source.modality != "events":
-        return
-    if shards == "uint8":
-        raise ConfigError("--shards uint8 is for images; --shards encoded packs recordings of events")
-    if config.events.cuts and shards == "none":
-        name = "slice_ms" if config.events.slice_ms else "slice_events"
-        raise ConfigError(f"data.events.{name} is set, but slices must be packed; add --shards encoded")
-
-
-def event_request(source: Manifest, config: DataConfig, shards: str) -> dict[str, Any]:
-    """Return what of the settings decides what is written; {} where the data are no recordings."""
-    if source.modality != "events":
-        return {}
-    request: dict[str, Any] = {"sensor": sensor_size(source, config)}
-    if shards != "none":
-        events = config.events
-        request |= {"slice_us": events.slice_us, "slice_events": events.slice_events}
-        request["compression"] = events.compression
-    return request
 
 
 def event_entries(sample: Examined, entry: Entry, config: DataConfig, *, shards: str) -> list[Entry]:

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.forms.quarantine import QuarantineEntry
-from pipelines.preparing.examine import Examined, examine_rows
+from pipelines.modalities import MODALITIES
+from pipelines.modalities.base import Examined
+from pipelines.preparing.examine import examine_rows
 from pipelines.sources import open_manifest, open_storage
 from pipelines.storage.manifest import SPLITS, Manifest
 from raytrain.config.data import DataConfig
@@ -134,7 +136,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
             sizes[sample.width, sample.height] += 1
             if sample.checksum:
                 checksums.add(sample.row, sample.checksum)
-            if manifest.modality == "clip":
+            if MODALITIES[manifest.modality].has_lengths:
                 frames.append(sample.num_frames)
                 seconds.append(sample.duration_s)
             num_bytes += len(sample.payload)

@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 from pipelines.decode.read_events import sensor_size
 from pipelines.forms.quarantine import QuarantineEntry, allowed, to_lines
 from pipelines.generated import is_generated
+from pipelines.modalities import MODALITIES
+from pipelines.modalities.base import Examined
 from pipelines.preparing.entry import PART_SCHEMA, Entry
 from pipelines.preparing.events import (
-    check_event_request,
     event_entries,
-    event_request,
     name_pieces,
     pack_part,
     whole_recordings,
 )
-from pipelines.preparing.examine import Examined, examine_rows
+from pipelines.preparing.examine import examine_rows
 from pipelines.sources import PREPARE_FOLDER, absolute_root, open_manifest, open_storage
 from pipelines.storage.archive import is_gzipped, unpack_gzip
 from pipelines.storage.manifest import MANIFEST_FILE, Manifest
@@ -99,15 +99,12 @@ def _prepare(
 ) -> PrepareReport:
     """Prepare data that can be read at random; `origin`: the root by name where `config` has another."""
     source = open_manifest(whole_recordings(config))
-    check_event_request(source, config, shards)
-    if source.modality == "clip" and shards == "uint8":
-        raise ConfigError("--shards uint8 is for images: a run takes other frames of a clip in each epoch")
+    request = _request(source, config, shards, shard_mib, origin)
     if source.payload == "uint8":
         raise ConfigError(
             f"data.root {config.root}: already holds uint8 shards; prepare the original data instead"
         )
     target = open_storage(out if "://" in out else str(Path(out).expanduser().absolute()), config)
-    request = _request(source, config, shards, shard_mib, origin)
     finished = _finished(target, request)
     if finished is not None:
         return finished
@@ -184,7 +181,7 @@ class _Task:
         """Write one part, after its shard; return its table."""
         good = [entry for entry in part if not entry.reason]
         path = f"shards/{number:05d}.parquet"
-        if self.shards != "none" and self.source.modality == "events" and good:
+        if self.shards != "none" and any(entry.recording is not None for entry in good):
             part = pack_part(self.target, path, self.source, part, codec=self.config.events.compression)
         elif self.shards != "none" and good:
             rows = [entry.row for entry in good]
@@ -234,7 +231,7 @@ class _Task:
         for name in ("uri", "offset", "bytes", "checksum"):
             column = good["size" if name == "bytes" else name]
             table = table.set_column(table.column_names.index(name), name, column)
-        if self.source.modality == "events":
+        if pc.max(good["num_events"]).as_py() >= 0:
             table = name_pieces(table, good, packed=self.shards != "none")
         packed = self.shards != "none"
         raw = self.shards == "uint8"
@@ -300,7 +297,7 @@ def _unpacked(config: DataConfig, out: str, shards: Shards) -> Iterator[DataConf
 def _request(source: Manifest, config: DataConfig, shards: Shards, shard_mib: float, origin: str = "") -> str:
     """Return what makes two calls the same work; the budget and the number of threads do not."""
     request: dict[str, Any] = {"data": source.hash, "root": origin or source.root, "shards": shards}
-    request |= event_request(source, config, shards)
+    request |= MODALITIES[source.modality].prepared_by(source, config, shards)
     if shards != "none":
         request["shard_mib"] = float(shard_mib)
     if shards == "uint8":

@@ -36,14 +36,11 @@ class BatchAhead:
         reader: from now on for the thread alone.
         start: the first batch.
         num_epochs: where the batches end.
-        staged: names an output of the stage that is wanted too.
         device: where the batches are to be.
     """
 
-    def __init__(
-        self, reader: BatchReader, start: Cursor, num_epochs: int, *, staged: str = "", device: torch.device
-    ) -> None:
-        self._reader, self._staged, self._device = reader, staged, device
+    def __init__(self, reader: BatchReader, start: Cursor, num_epochs: int, *, device: torch.device) -> None:
+        self._reader, self._device = reader, device
         self._side: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._free: SimpleQueue[Buffers] = SimpleQueue()
         for _ in range(NUM_BUFFERS):
@@ -85,7 +82,7 @@ class BatchAhead:
                 buffers = self._free.get()
                 if self._closed:
                     return
-                batch = self._reader.read(cursor, self._staged, buffers=buffers)
+                batch = self._reader.read(cursor, buffers=buffers)
                 self._put(self._moved(batch, buffers))
             self._put(RuntimeError("a batch was asked for behind the last one"))
         except BaseException as error:  # raised where the batch is asked for

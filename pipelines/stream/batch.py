@@ -1,6 +1,6 @@
 """The batch: what one step of a pathway reads, copied out of the stream's shared memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.forms.chunk import Chunk
-from pipelines.forms.clip_columns import clip_shape, copy_clip, motion_of
 from pipelines.forms.randomness import hash_sequence
+from pipelines.modalities import modality_of
+from pipelines.modalities.base import gather
+from pipelines.modalities.parts import Part, num_samples
 from pipelines.order.plan import BatchPlan, Cursor
 from pipelines.stream.buffers import Buffers, FreshBuffers
-from pipelines.stream.parts import Part
-from pipelines.views.events import Events, join_events
-
-EVENTS = "events"
-"""the request of pathways that read recordings"""
+from pipelines.stream.stage import staged_name
+from pipelines.views.events import Events
+from raytrain.config.pathway import PathwayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class Batch:
     valid: NDArray[np.bool_]
     """False where a quarantined sample's place was filled by a neighbour"""
     groups: NDArray[np.int64]
+    pixels: Tensor | Events
+    """what the samples show: u8[B, 3, H, W], u8[B, T, 3, H, W] or recordings of events"""
     labels: Tensor
     """i64[B]; -1: none"""
     factors: Tensor
@@ -42,6 +44,8 @@ class Batch:
     """u8[B, L] of 0 and 1; L = 0 where a sample has one class at most"""
     motion: Tensor | None = None
     """i64[B, 2], kind and speed, where the pathway asked for clips of known motion"""
+    operated: dict[str, Tensor] = field(default_factory=dict)
+    """outputs of operators placed in the stream, by name"""
 
     def __post_init__(self) -> None:
         if len(self.label_sets) != len(self.keys):
@@ -54,11 +58,6 @@ class Batch:
     def sequence_hash(self) -> str:
         """Which sample stands at which position, 16 hex digits."""
         return f"{hash_sequence(self.key_hashes, self.positions):016x}"
-
-    @property
-    def pixels(self) -> Tensor | Events:
-        """What the samples show: u8[B, ..., 3, H, W], or recordings of events."""
-        raise NotImplementedError
 
     @property
     def targets(self) -> Tensor:
@@ -109,46 +108,6 @@ class Batch:
         return replace(self, **{entry.name: move(getattr(self, entry.name)) for entry in fields(self)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageBatch(Batch):
-    """A batch of images."""
-
-    images: Tensor
-    """u8[B, 3, H, W]"""
-    operated: dict[str, Tensor] = field(default_factory=dict)
-    """outputs of operators placed in the stream, by name"""
-
-    @property
-    def pixels(self) -> Tensor:
-        """The images, u8[B, 3, H, W]."""
-        return self.images
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipBatch(Batch):
-    """A batch of clips: of each the frames that one pathway asked for."""
-
-    frames: Tensor
-    """u8[B, T, 3, H, W]"""
-
-    @property
-    def pixels(self) -> Tensor:
-        """The frames, u8[B, T, 3, H, W]."""
-        return self.frames
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventBatch(Batch):
-    """A batch of event recordings, without padding."""
-
-    events: Events
-
-    @property
-    def pixels(self) -> Events:
-        """The recordings, flat columns and offsets."""
-        return self.events
-
-
 class BatchReader:
     """Cuts a rank's batches out of its lanes' chunks, each copied into memory of its own.
 
@@ -157,7 +116,7 @@ class BatchReader:
     Args:
         plan: which positions this rank reads.
         take: returns a chunk by number; called once for each, in ascending order.
-        request: name of the frames that are read of clips; EVENTS: recordings; "": images.
+        pathway: what is read of the samples, and whether its operator's output comes from the stream.
         buffers: the memory of batches that are read without naming another.
     """
 
@@ -165,17 +124,18 @@ class BatchReader:
         self,
         plan: BatchPlan,
         take: Callable[[int], Chunk],
+        pathway: PathwayConfig,
         *,
-        request: str = "",
         buffers: Buffers | None = None,
     ) -> None:
         self.plan = plan
-        self._take, self._request = take, request
+        self._take, self._kind = take, modality_of(pathway)
+        self._request, self._staged = self._kind.request(pathway), staged_name(pathway)
         self._buffers = FreshBuffers() if buffers is None else buffers
         self._open: dict[int, Chunk] = {}
 
-    def read(self, cursor: Cursor, staged: str = "", *, buffers: Buffers | None = None) -> Batch:
-        """Return the batch at a cursor; `staged` names an output of the stage that is wanted too."""
+    def read(self, cursor: Cursor, *, buffers: Buffers | None = None) -> Batch:
+        """Return the batch at a cursor."""
         positions = self.plan.positions(cursor)
         numbers, offsets = self.plan.chunks.locate(cursor.epoch, positions)
         needed = [int(number) for number in np.unique(numbers)]
@@ -186,87 +146,50 @@ class BatchReader:
                 self._open[number] = self._take(number)
             here = np.flatnonzero(numbers == number)
             parts.append(Part(self._open[number], here, offsets[here]))
-        room = self._buffers if buffers is None else buffers
-        batch = _Copy(cursor, positions, parts, self._request, room).batch(staged)
+        batch = self._copy(cursor, positions, parts, self._buffers if buffers is None else buffers)
         for number, part in zip(needed, parts, strict=True):
             if part.offsets[-1] + 1 == len(part.chunk):  # read to its end: its shared memory is let go
                 del self._open[number]
         return batch
 
-
-@dataclass(frozen=True)
-class _Copy:
-    """The copying of one batch."""
-
-    cursor: Cursor
-    positions: NDArray[np.int64]
-    parts: list[Part]
-    request: str
-    buffers: Buffers
-
-    def batch(self, staged: str) -> Batch:
-        common: dict[str, Any] = {
-            "epoch": self.cursor.epoch,
-            "step": self.cursor.step,
-            "keys": self._keys(),
-            "positions": self.positions,
-            **{name: self._array(name) for name in ("key_hashes", "valid", "groups")},
-            **{
-                name: self._tensor(name, [getattr(part.chunk, name) for part in self.parts])
-                for name in ("labels", "factors", "label_sets")
-            },
+    def _copy(
+        self, cursor: Cursor, positions: NDArray[np.int64], parts: list[Part], buffers: Buffers
+    ) -> Batch:
+        room = buffers.take
+        joined = self._kind.join(parts, self._request, room)
+        moved: dict[str, Any] = {
+            name: gather(name, [getattr(part.chunk, name) for part in parts], parts, room)
+            for name in ("labels", "factors", "label_sets")
         }
-        if self.request == EVENTS:
-            return EventBatch(**common, events=self._events())
-        if self.request:
-            return ClipBatch(**common, **self._clips())
-        operated = {}
-        if staged:
-            maps = [part.chunk.operated[staged] for part in self.parts]
-            operated = {staged: self._tensor(staged, maps)}
-        images = self._tensor("images", [part.chunk.images for part in self.parts])
-        return ImageBatch(**common, images=images, operated=operated)
+        operated = {
+            name: gather(name, [part.chunk.operated[name] for part in parts], parts, room)
+            for name in ([self._staged] if self._staged else [])
+        }
+        kept: dict[str, Any] = {name: _array(name, parts) for name in ("key_hashes", "valid", "groups")}
+        return Batch(
+            epoch=cursor.epoch,
+            step=cursor.step,
+            keys=_keys(parts),
+            positions=positions,
+            pixels=joined.pixels,
+            motion=joined.motion,
+            operated=operated,
+            **kept,
+            **moved,
+        )
 
-    def _keys(self) -> list[str]:
-        keys = [""] * len(self.positions)
-        for part in self.parts:
-            part.copy_list(part.chunk.keys, keys)
-        return keys
 
-    def _array(self, name: str) -> NDArray[Any]:
-        """Return a column that stays on the host."""
-        first = getattr(self.parts[0].chunk, name)
-        joined = np.empty((len(self.positions), *first.shape[1:]), first.dtype)
-        for part in self.parts:
-            part.copy(getattr(part.chunk, name), joined)
-        return joined
+def _keys(parts: Sequence[Part]) -> list[str]:
+    keys = [""] * num_samples(parts)
+    for part in parts:
+        part.copy_list(part.chunk.keys, keys)
+    return keys
 
-    def _tensor(self, name: str, columns: list[NDArray[Any]]) -> Tensor:
-        joined = self._room(name, columns[0].shape[1:], columns[0].dtype)
-        for part, column in zip(self.parts, columns, strict=True):
-            part.copy(column, joined.numpy())
-        return joined
 
-    def _clips(self) -> dict[str, Any]:
-        """Return the frames that the request takes of each sample, and the motion where it is known."""
-        frames = self._room("frames", clip_shape(self.parts[0].chunk, self.request), np.dtype(np.uint8))
-        motions = self._room("motion", (2,), np.dtype(np.int64))
-        target, moved, known = frames.numpy(), motions.numpy(), False
-        for part in self.parts:
-            for place, offset in part.items():
-                copy_clip(part.chunk, offset, self.request, target[place])
-                motion = motion_of(part.chunk, offset, self.request)
-                if motion is not None:
-                    known, moved[place] = True, motion
-        return {"frames": frames, "motion": motions if known else None}
-
-    def _events(self) -> Events:
-        places: list[tuple[Chunk, int]] = [(self.parts[0].chunk, 0)] * len(self.positions)
-        for part in self.parts:
-            for place, offset in part.items():
-                places[place] = (part.chunk, offset)
-        return join_events(places, room=self.buffers.take)
-
-    def _room(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-        like = torch.from_numpy(np.empty(0, dtype))
-        return self.buffers.take(name, (len(self.positions), *shape), like.dtype)
+def _array(name: str, parts: Sequence[Part]) -> NDArray[Any]:
+    """Return a column that stays on the host."""
+    first = getattr(parts[0].chunk, name)
+    joined = np.empty((num_samples(parts), *first.shape[1:]), first.dtype)
+    for part in parts:
+        part.copy(getattr(part.chunk, name), joined)
+    return joined

@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decode.read_image import read_sample
-from pipelines.forms import clip_columns, event_columns
 from pipelines.forms.chunk import Chunk, Column, Ragged
 from pipelines.forms.clips import ClipPlanner
 from pipelines.forms.quarantine import BadSample
+from pipelines.modalities import MODALITIES
+from pipelines.modalities.base import DecodedSample, Modality
 from pipelines.storage.places import Storage
 from pipelines.storage.rows import Row, Rows
 from pipelines.stream.disk_cache import DiskCache
@@ -34,16 +33,6 @@ class DecodeCount:
     quarantined: list[dict[str, str]]
     counts: dict[str, int] = field(default_factory=dict)
     """how many of its samples were special in some way, see `Chunk.counts`"""
-
-
-@dataclass(frozen=True)
-class DecodedSample:
-    """One decoded sample, as the columns of a chunk without their first dimension."""
-
-    columns: dict[str, NDArray[Any]]
-    notes: tuple[str, ...] = ()
-    """what is counted of it, e.g. `short`"""
-    valid: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,37 +130,27 @@ class Decoder:
             labels=rows.labels,
             groups=rows.groups,
             factors=rows.factors,
-            columns=_stack(_filled_from_nearest(samples, valid, blank), blank),
+            columns=_stack(_filled_from_nearest(samples, valid, blank), blank, self._kind.ragged),
             label_sets=rows.label_sets,
             decodes=len(missing),
             counts=dict(counts),
             quarantined=quarantined,
         )
 
+    @property
+    def _kind(self) -> Modality:
+        return MODALITIES[self.modality]
+
     def _read(self, row: Row, epoch: int) -> DecodedSample:
-        if self.modality == "events":
-            from pipelines.decode.read_events import read_events
-
-            return DecodedSample(event_columns.event_columns(read_events(row, self.storage, self.data)))
-        if self.clips is None:
-            return DecodedSample({"images": read_sample(row, self.storage, self.data)})
-        # PyAV and decord are imported where there are clips only.
-        from pipelines.decode.read_clip import read_clip
-
-        return DecodedSample(*read_clip(row, self.storage, self.data, planner=self.clips, epoch=epoch))
+        return self._kind.read(row, self.storage, self.data, planner=self.clips, epoch=epoch)
 
     def _blank(self, epoch: int) -> DecodedSample:
-        """Return a black sample, for a chunk without any good one."""
-        size = self.data.canvas_px
-        if self.modality == "events":
-            return DecodedSample(event_columns.blank_columns(*self.sensor))
-        if self.clips is None:
-            return DecodedSample({"images": np.zeros((3, size, size), np.uint8)})
-        return DecodedSample(clip_columns.blank_columns(self.clips, size, epoch=epoch))
+        """Return a sample that shows nothing, for a chunk without any good one."""
+        return self._kind.blank(self.data, sensor=self.sensor, planner=self.clips, epoch=epoch)
 
 
 def _take_cached(task: ChunkTask, cached: CachedChunk | None) -> list[DecodedSample | None]:
-    """Return the images that chunks of epoch 0 hold, None for the others."""
+    """Return the samples that chunks of epoch 0 hold, None for the others."""
     samples: list[DecodedSample | None] = [None] * len(task.rows)
     chunks, offsets = task.cached_chunks, task.cached_offsets
     if cached is None or chunks is None or offsets is None:
@@ -185,7 +164,8 @@ def _take_cached(task: ChunkTask, cached: CachedChunk | None) -> list[DecodedSam
             continue  # kept of other chunks: decoded again
         for place, offset in zip(places, offsets[places], strict=True):
             valid = bool(chunk.valid[offset])
-            samples[place] = DecodedSample({"images": chunk.images[offset]}, valid=valid)
+            columns = {name: np.asarray(column[offset]) for name, column in chunk.columns.items()}
+            samples[place] = DecodedSample(columns, valid=valid)
     return samples
 
 
@@ -207,12 +187,14 @@ def _filled_from_nearest(
     return filled
 
 
-def _stack(samples: list[DecodedSample], blank: Callable[[], DecodedSample]) -> dict[str, Column]:
+def _stack(
+    samples: list[DecodedSample], blank: Callable[[], DecodedSample], ragged: tuple[str, ...]
+) -> dict[str, Column]:
     """Return the samples' columns as those of their chunk, which may be empty."""
     columns: dict[str, Column] = {}
     for name, like in (samples[0] if samples else blank()).columns.items():
         parts = [sample.columns[name] for sample in samples]
-        if name in clip_columns.RAGGED or name in event_columns.RAGGED:
+        if name in ragged:
             columns[name] = Ragged.of(parts) if parts else Ragged(like[:0], np.zeros(1, np.int64))
         else:
             columns[name] = np.stack(parts) if parts else np.zeros((0, *like.shape), like.dtype)

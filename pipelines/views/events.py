@@ -134,3 +134,11 @@ def event_pictures(events: Events) -> NDArray[np.uint8]:
     whole = Recording(**columns, width=events.width, height=events.height)
     ends = events.offsets.tolist()
     return np.stack([count_picture(whole.part(first, last)) for first, last in pairwise(ends)])
+
+
+def polarities(maps: NDArray[np.float32], num_polarities: int) -> NDArray[np.float32]:
+    """Return a surface's sum over its bins: two polarities as colours, one as grey; f32[N, 1 or 3, H, W]."""
+    if num_polarities == 1:
+        return np.asarray(maps.sum(axis=1, keepdims=True), np.float32)
+    darker, brighter = maps.reshape(len(maps), 2, -1, *maps.shape[2:]).sum(axis=2).transpose(1, 0, 2, 3)
+    return np.asarray(np.stack([brighter, np.zeros_like(darker), darker], axis=1), np.float32)

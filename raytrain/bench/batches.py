@@ -10,6 +10,7 @@ from pipelines.forms.chunk import Chunk
 from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.buffers import KeptBuffers
+from raytrain.config.pathway import PathwayConfig
 
 NUM_SAMPLES, BATCH, WARM = 2048, 128, 3
 CASES = ((224, 1, 1), (224, 2, 1), (224, 2, 2), (64, 1, 1))
@@ -28,7 +29,7 @@ def _row(side: int, lanes: int, workers: int, *, repeats: int) -> dict[str, Any]
     chunks = ChunkPlan(num_samples=NUM_SAMPLES, chunk_samples=length, num_lanes=lanes)
     plan = BatchPlan(chunks=chunks, batch_size=BATCH, num_workers=workers)
     made = [_chunk(chunks, number, side) for number in range(chunks.chunks_per_epoch)]
-    reader = BatchReader(plan, made.__getitem__, buffers=KeptBuffers())
+    reader = BatchReader(plan, made.__getitem__, PathwayConfig(), buffers=KeptBuffers())
     num_samples = BATCH // workers
     kept = np.zeros((num_samples, 3, side, side), np.uint8)
     sources = [np.full_like(kept, number) for number in range(NUM_SAMPLES // num_samples)]

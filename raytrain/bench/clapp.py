@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipelines.forms.randomness import generator, hash_keys
-from pipelines.stream.batch import ImageBatch
+from pipelines.stream.batch import Batch
 from pipelines.views.cuts import Patches
 from pipelines.views.operators import build_operator
 from pipelines.views.standardise import Standardiser
@@ -31,7 +31,7 @@ from raytrain.objectives.scores import Pairs, draw_numbers, draw_signs
 from raytrain.pathway import Pathway
 
 Precision = Literal["fp32", "bf16"]
-Step = Callable[[ImageBatch], Tensor]
+Step = Callable[[Batch], Tensor]
 CANVAS_PX, SEED, NAME = 64, 0, "lbp"
 TARGETS = {("time", "fp32"): 0.97, ("memory", "fp32"): 0.88, ("time", "bf16"): 0.5, ("memory", "bf16"): 0.7}
 """share of the plain fp32 form that a step may take: full width, batch 32, one thread of a CPU with bf16"""
@@ -73,13 +73,13 @@ def run(
         torch.set_num_threads(threads)
 
 
-def random_batch(batch_size: int, *, step: int) -> ImageBatch:
+def random_batch(batch_size: int, *, step: int) -> Batch:
     """Return a batch of smooth random images."""
     rng = generator("bench", step)
     coarse = torch.from_numpy(rng.random((batch_size, 3, 8, 8), dtype=np.float32))
     images = F.interpolate(coarse, CANVAS_PX, mode="bilinear").mul(255).to(torch.uint8)
     keys = [f"{step}/{index}" for index in range(batch_size)]
-    return ImageBatch(
+    return Batch(
         epoch=0,
         step=step,
         keys=keys,
@@ -89,7 +89,7 @@ def random_batch(batch_size: int, *, step: int) -> ImageBatch:
         groups=np.zeros(batch_size, dtype=np.int64),
         labels=torch.full((batch_size,), -1),
         factors=torch.zeros(batch_size, 0),
-        images=images,
+        pixels=images,
     )
 
 
@@ -121,8 +121,8 @@ def plain_step(settings: dict[str, Any], precision: Precision) -> Step:
     operator, cut = build_operator(LbpConfig()), Patches(PatchesConfig())
     standardise = Standardiser(mean=[0.3], deviation=[0.25])
 
-    def step(batch: ImageBatch) -> Tensor:
-        patches = cut(standardise(operator(batch.images)))
+    def step(batch: Batch) -> Tensor:
+        patches = cut(standardise(operator(batch.pixels)))
         signs, images = _plain_draws(config, patches.shape, batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             losses = _plain_losses(encoder, objective, patches, signs, images)
@@ -134,7 +134,7 @@ def plain_step(settings: dict[str, Any], precision: Precision) -> Step:
     return step
 
 
-def _plain_draws(config: ClappConfig, shape: torch.Size, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+def _plain_draws(config: ClappConfig, shape: torch.Size, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the pathway's own draws: signs [6, 2, B] and, for each step, the negative image [6, 2, K, B]."""
     pairs = Pairs(
         num_rows=shape[0],

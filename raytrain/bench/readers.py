@@ -68,7 +68,7 @@ def _rate(setup: RunSetup, num_readers: int) -> float:
         num_chunks=num_chunks,
         num_used=[setup.num_samples] * EPOCHS,
         window_chunks=8,
-        chunk_bytes=source.plan.chunk_samples * setup.sample_bytes("main"),
+        chunk_bytes=source.plan.chunk_samples * setup.sample_bytes["main"],
     )
     reference = ray.put({"main": request})
     actor: Any = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])

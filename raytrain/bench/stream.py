@@ -145,7 +145,7 @@ def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     setup = RunSetup.build(config, manifest, Path(), estimate_standardisers(config, manifest))
     pathway = setup.pathway(name, torch.device(setup.device))
     plan = setup.plan(name)
-    reader = BatchReader(plan, setup.source("main").chunk)
+    reader = BatchReader(plan, setup.source("main").chunk, config.pathways[name])
     batches = [reader.read(Cursor(0, step)) for step in range(plan.num_steps(0))]
     _tell("ready")
     sys.stdin.readline()

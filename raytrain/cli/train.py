@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from pipelines.modalities import modality_of
 from raytrain.cli.parse import base_config, flag_names, parse
 from raytrain.config import RunConfig
 
@@ -71,7 +72,7 @@ def _side_by_side(runs: "Runs") -> str:
     """Return the table of operators and stems, of a run or seeds on recordings."""
     from raytrain.reporting.representations import representations_text
 
-    return representations_text(runs) if runs.first.config.modality == "events" else ""
+    return representations_text(runs) if "representations" in modality_of(runs.first.config).sections else ""
 
 
 def demo(arguments: list[str]) -> int:

@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 from raytrain.config.checks import at_least, positive
 
-Modality = Literal["image", "clip", "events"]
+ModalityName = Literal["image", "clip", "events"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchesConfig:
     """Overlapping square patches of an image; rows of patches are the sequence that is predicted."""
 
-    modality: ClassVar[Modality] = "image"
+    modality: ClassVar[ModalityName] = "image"
 
     name: Literal["patches"] = "patches"
     size_px: int = 16
@@ -33,7 +33,7 @@ class PatchesConfig:
 class ClipSettings:
     """Which frames of a clip a pathway asks for."""
 
-    modality: ClassVar[Modality] = "clip"
+    modality: ClassVar[ModalityName] = "clip"
 
     num_frames: int = 16
     """T; a clip that is shorter repeats its last frame"""
@@ -86,7 +86,7 @@ class MotionConfig(ClipSettings):
 class BinsConfig:
     """The bins of time of an event surface, each seen whole by a 2-D encoder; time is the sequence."""
 
-    modality: ClassVar[Modality] = "events"
+    modality: ClassVar[ModalityName] = "events"
 
     name: Literal["bins"] = "bins"
 
@@ -95,7 +95,7 @@ class BinsConfig:
 class SurfaceConfig:
     """The whole event surface as one map, all bins of time as channels: no sequence to predict along."""
 
-    modality: ClassVar[Modality] = "events"
+    modality: ClassVar[ModalityName] = "events"
 
     name: Literal["surface"] = "surface"
 

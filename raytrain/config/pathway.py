@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from raytrain.config.checks import at_least, positive
-from raytrain.config.cuts import CutConfig, Modality, PatchesConfig
+from raytrain.config.cuts import CutConfig, ModalityName, PatchesConfig
 from raytrain.config.encoders import EncoderConfig, Vgg6Config
 from raytrain.config.objectives import ClappConfig, ObjectiveConfig
 from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig, IdentityConfig, num_bins
@@ -69,7 +69,7 @@ class PathwayConfig:
         at_least("pathways.*.epochs", self.epochs, 0)
 
     @property
-    def modality(self) -> Modality:
+    def modality(self) -> ModalityName:
         """What a sample is: an event operator reads recordings, else the cut says."""
         return "events" if isinstance(self.operator, EventOperatorConfig) else self.cut.modality
 

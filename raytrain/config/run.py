@@ -7,7 +7,7 @@ from typing import Literal
 
 from raytrain.config.cache import CacheConfig
 from raytrain.config.checks import at_least
-from raytrain.config.cuts import Modality, MotionConfig
+from raytrain.config.cuts import ModalityName, MotionConfig
 from raytrain.config.data import DataConfig
 from raytrain.config.parts import check_cut, check_parts
 from raytrain.config.pathway import PathwayConfig
@@ -99,7 +99,7 @@ class RunConfig:
         self._check_batch()
 
     @property
-    def modality(self) -> Modality:
+    def modality(self) -> ModalityName:
         """What a sample is."""
         return next(iter(self.pathways.values())).modality
 

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from pipelines.forms.chunk import Chunk, from_table, pack, unpack
+from pipelines.modalities import modality_of
 from pipelines.order.plan import ChunkPlan
 from pipelines.storage.manifest import Manifest
-from pipelines.stream.requests import clip_planner, inputs_of, request_of
 from pipelines.stream.source import StreamSource
 from pipelines.views.events import Events
-from pipelines.views.operators.events import build_event_operator
 from pipelines.views.views import Operated
 from raytrain.checkpoint import load_latest
 from raytrain.config import RunConfig
-from raytrain.config.operators import UNCHANGED, CountConfig
+from raytrain.config.operators import UNCHANGED
 from raytrain.cpu import prepare_cpu
 from raytrain.device import given_device
 from raytrain.errors import ConfigError
@@ -69,6 +68,7 @@ class Representer:
         prepare_cpu(threads=request.config.training.threads_per_worker)
         device = given_device(request.device, whose="a process that represents")
         self._config, self._request = request.config, request
+        self._kind = modality_of(request.config)
         self._encoders: dict[str, Pathway] = {}
         for name, folder in request.checkpoints.items():
             if request.wants(name):
@@ -95,9 +95,9 @@ class Representer:
     def features(self, chunk: Chunk) -> Features:
         """Return [n, cells, channels] float16 by name for the samples of a chunk."""
         size = self._config.probe.batch_size
+        pathways = self._config.pathways.values()
         readers = {
-            request_of(pathway): inputs_of(chunk, pathway, size=size)
-            for pathway in self._config.pathways.values()
+            self._kind.request(pathway): self._kind.pieces(chunk, pathway, size=size) for pathway in pathways
         }
         parts: list[Features] = []
         for inputs in zip(*readers.values(), strict=True):
@@ -109,18 +109,16 @@ class Representer:
         made: Features = {}
         for name, config in self._config.pathways.items():
             keys = [key for key in (name, control_name(name)) if key in self._encoders]
-            views = self._encoders[keys[0]].views_of(pieces[request_of(config)]) if keys else None
+            views = self._encoders[keys[0]].views_of(pieces[self._kind.request(config)]) if keys else None
             for key in keys:
                 assert views is not None
                 made |= self._encoded(key, views)
         if self._request.wants("floor.pixels"):
             first = next(iter(self._config.pathways.values()))
-            seen = pieces[request_of(first)]
-            counted = build_event_operator(CountConfig())(seen) if isinstance(seen, Events) else seen / 255
-            made["floor.pixels"] = _cells(counted)
+            made["floor.pixels"] = _cells(self._kind.floor(pieces[self._kind.request(first)]))
         for name, config in self._floors.items():
             if name not in UNCHANGED and self._request.wants(f"floor.{name}"):
-                made[f"floor.{name}"] = _cells(self._operated[name](pieces[request_of(config)], None))
+                made[f"floor.{name}"] = _cells(self._operated[name](pieces[self._kind.request(config)], None))
         return made
 
     def _encoded(self, name: str, views: torch.Tensor | Events) -> Features:
@@ -177,7 +175,8 @@ class Calibrator:
         for name, control in self._controls.items():
             if control.has_statistics:
                 settings = self._config.pathways[name]
-                for piece in inputs_of(chunk, settings, size=self._config.training.batch_size):
+                pieces = modality_of(settings).pieces
+                for piece in pieces(chunk, settings, size=self._config.training.batch_size):
                     control.accumulate_statistics(piece)
 
     def statistics(self) -> dict[str, dict[str, torch.Tensor]]:
@@ -210,7 +209,7 @@ def evaluation_source(config: RunConfig, manifest: Manifest, rows: Int64s, *, se
         data=config.data,
         seed=seed,
         plan=ChunkPlan(num_samples=len(rows), chunk_samples=max(2, config.probe.batch_size // 2 * 2)),
-        clips=clip_planner(config, config.pathways, train=False),
+        clips=modality_of(config).planner(config, config.pathways, train=False),
         name="represent",
         shuffle=False,
     )

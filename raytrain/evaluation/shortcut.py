@@ -16,6 +16,7 @@ from scipy import stats
 
 from pipelines.forms.chunk import Chunk
 from pipelines.forms.randomness import generator
+from pipelines.modalities import modality_of
 from pipelines.storage.manifest import Manifest
 from pipelines.stream.source import first_samples
 from pipelines.views.augmentations import ImageAugmentation
@@ -73,7 +74,7 @@ def measure_shortcuts(
     which `shortcut_auc` tells pairs of one image from pairs of two; the images are cropped in the centre. A
     pathway without two rows of patches has no pairs, and no score; nor have clips.
     """
-    if config.modality != "image":
+    if "shortcut" not in modality_of(config).sections:
         return []
     chunk = first_samples(manifest, config.data, seed=SEED, count=num_images)
     images = torch.from_numpy(chunk.images[chunk.valid])

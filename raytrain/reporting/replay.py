@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.views.events import polarities
 from raytrain.health import Health
 from raytrain.reporting.contact_sheet import contact_sheet
-from raytrain.reporting.operator_sheet import polarities
 from raytrain.training.observe import TensorFigures
 from raytrain.training.replay import Replay
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipelines.modalities import modality_of
 from raytrain.reporting.results import points, with_interval
 from raytrain.reproduction.paper import PAPER_SETTINGS
 
@@ -89,7 +90,7 @@ def differences_from_paper(config: Any, *, num_images: int) -> str:
     """Return in one line what of our settings is not the paper's."""
     first = next(iter(config.pathways.values()))
     training, optimizer = config.training, first.optimizer
-    what = "frame" if config.modality == "clip" else "patch"
+    what = modality_of(config).unit
     probe = f"every {what}'s features" if config.probe.features == "flat" else f"{what} features averaged"
     return (
         f"here {num_images} samples, {training.epochs} epochs, batch {training.batch_size}, vgg6 at "

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipelines.modalities import modality_of
 from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
 from pipelines.stream.batch import Batch, BatchReader
-from pipelines.stream.requests import request_of
-from pipelines.views.events import Events
 from raytrain.config import RunConfig, to_toml
 from raytrain.cpu import prepare_cpu
 from raytrain.device import device_here
@@ -28,14 +27,6 @@ from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
 
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
-_AXES = {
-    "patches": ("patches", "rows, images, columns, channels, px, px"),
-    "surface": ("surfaces", "1, recordings, 1, channels, px, px"),
-    "bins": ("bins", "bins, recordings, 1, polarities, px, px"),
-    "frames": ("frames", "times, clips, 1, channels, px, px"),
-    "volume": ("volumes", "1, clips, 1, channels, times, px, px"),
-    "motion": ("volumes", "1, clips, 1, channels, times, px, px"),
-}
 BYTES_PER_PARAMETER = 16  # weight, gradient, and the two of Adam
 
 
@@ -64,7 +55,7 @@ def describe_run(config: RunConfig) -> str:
 def first_batch(setup: RunSetup, name: str) -> Batch:
     """Return a pathway's first batch, decoded here."""
     pathway = setup.config.pathways[name]
-    reader = BatchReader(setup.plan(name), setup.source(pathway.stream).chunk, request=request_of(pathway))
+    reader = BatchReader(setup.plan(name), setup.source(pathway.stream).chunk, pathway)
     return reader.read(Cursor())
 
 
@@ -79,14 +70,13 @@ def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> 
         pathway.step(batch)
         pathway.check()
         times.append(time.perf_counter() - started)
-    pixels = batch.pixels
-    features = pathway.represent(pixels if isinstance(pixels, Events) else pixels[:2])
+    kind, settings = modality_of(setup.config), setup.config.pathways[name]
+    features = pathway.represent(pathway.empty)
     # What is resident grows by less where another pathway's memory is taken over.
     held = pathway.parameters_count * BYTES_PER_PARAMETER // 2**20
-    shown = f"{pixels.num_events:,} events" if isinstance(pixels, Events) else f"uint8 {list(pixels.shape)}"
-    word, axes = _AXES[setup.config.pathways[name].cut.name]
+    word, axes = kind.axes[settings.cut.name]
     text = (
-        f"pathway {name}: {word} {list(views.shape)} ({axes}) of {shown}, "
+        f"pathway {name}: {word} {list(views.shape)} ({axes}) of {kind.words(batch.pixels)}, "
         f"{pathway.parameters_count:,} parameters, features {list(features.shape[1:])} a sample, "
         f"about {max(held, memory_mib(device) - before)} MiB and {times[-1]:.3f} s a step"
     )
@@ -119,7 +109,7 @@ def _processes(config: RunConfig, began_on: str) -> list[str]:
 def _stream(setup: RunSetup) -> str:
     stream = next(iter(setup.streams()))
     plan = setup.chunk_plan(stream)
-    sample = setup.sample_bytes(stream)
+    sample = setup.sample_bytes[stream]
     return (
         f"stream: {plan.chunks_per_epoch} chunks an epoch of {plan.chunk_samples} samples "
         f"({plan.chunk_samples * sample / 2**20:.1f} MiB), {setup.config.num_lanes} lane(s), window "

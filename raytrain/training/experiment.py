@@ -332,7 +332,7 @@ def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) 
             first = next(own.needed_chunks(start, setup.config.epochs(name)), None)
             if first is not None:
                 cursors[f"{name}/{rank}"] = first
-    chunk_bytes = source.plan.chunk_samples * setup.sample_bytes(stream)
+    chunk_bytes = source.plan.chunk_samples * setup.sample_bytes[stream]
     staged = setup.staged(stream)
     stage = None
     if staged:
@@ -363,7 +363,7 @@ def window_chunks(setup: RunSetup, stream: str, *, store_bytes: float) -> int:
         ClusterError: so many do not fit the object store.
     """
     data, plan = setup.config.data, setup.chunk_plan(stream)
-    chunk_bytes = plan.chunk_samples * setup.sample_bytes(stream)
+    chunk_bytes = plan.chunk_samples * setup.sample_bytes[stream]
     lanes, batches = plan.num_lanes, 3 * setup.config.training.batch_size
     places = -(-batches // (plan.chunk_samples * lanes)) + 1
     least = min(max(places * lanes, setup.allotment.decode_tasks + 2), 2 * plan.chunks_per_epoch)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from pipelines.forms.chunk import Chunk
+from pipelines.modalities import modality_of
 from pipelines.storage.manifest import Manifest
-from pipelines.stream.requests import clip_planner, inputs_of, request_of
 from pipelines.stream.source import first_samples
 from pipelines.stream.stage import operated_name
 from pipelines.views.standardise import Standardiser
@@ -15,9 +15,6 @@ from pipelines.views.views import Operated
 from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.operators import PlainEventsConfig
 from raytrain.pathway import Pathway
-
-STANDARDISER_SAMPLES = {"image": 1024, "clip": 64, "events": 1024}
-"""positions that an operator's mean and deviation are estimated from; a clip has many frames"""
 
 
 def build_pathway(
@@ -42,8 +39,9 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
 
     What could not be decoded is left out. Raises: DataError where nothing could.
     """
-    count = STANDARDISER_SAMPLES[config.modality]
-    planner = clip_planner(config, config.pathways, train=False)
+    kind = modality_of(config)
+    planner = kind.planner(config, config.pathways, train=False)
+    count = kind.standardiser_samples
     chunk = first_samples(manifest, config.data, seed=config.seed, count=count, clips=planner)
     chunk = chunk.without_invalid()
     estimated: dict[str, Any] = {}
@@ -52,7 +50,7 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
         if isinstance(pathway.operator, PlainEventsConfig):  # a stem's maps change as it is trained
             estimated[name] = {"mean": [], "deviation": []}
             continue
-        key = f"{operated_name(pathway)} {request_of(pathway)}"
+        key = f"{operated_name(pathway)} {kind.request(pathway)}"
         if key not in found:
             maps = _operated(pathway, chunk, config.data.canvas_px)
             found[key] = Standardiser.estimate(maps).to_json()
@@ -63,5 +61,6 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
 def _operated(pathway: PathwayConfig, chunk: Chunk, canvas_px: int) -> Iterator[torch.Tensor]:
     """Yield the operator's maps f32[n, C, h, w] in pieces."""
     operated = Operated(pathway.augmentation, pathway.operator, canvas_px=canvas_px)
-    for part in inputs_of(chunk, pathway, size=4 if pathway.modality == "clip" else 64):
+    kind = modality_of(pathway)
+    for part in kind.pieces(chunk, pathway, size=kind.piece_samples):
         yield operated(part, None).flatten(0, -4)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 import pipelines
 import raytrain
-from pipelines.stream.requests import request_of
+from pipelines.modalities import modality_of
 from pipelines.views.operators import OPERATORS
 from raytrain.training.plan import RunSetup
 from raytrain.training.run_folder import FREE, flatten
 
 SHARED_ROOMS = (
     "pipelines/forms/randomness.py",
+    "pipelines/modalities",
     "pipelines/order/plan.py",
     "pipelines/order/event_limits.py",
     "pipelines/stream/batch.py",
@@ -93,7 +94,7 @@ def floor_key(setup: RunSetup, operator: str) -> str:
             words += [
                 dataclasses.asdict(pathway.operator),
                 pathway.augmentation.crop_px,
-                request_of(pathway),
+                modality_of(pathway).request(pathway),
                 code_version(operator),
             ]
     return _digest({"words": words})

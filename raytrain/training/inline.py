@@ -12,9 +12,8 @@ import torch
 from pipelines.forms.chunk import Chunk
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.buffers import buffers_for
-from pipelines.stream.requests import request_of
 from pipelines.stream.source import StreamSource
-from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
+from pipelines.stream.stage import OperatorStage, StageSettings
 from raytrain.cpu import prepare_cpu
 from raytrain.errors import ConfigError, DataError
 from raytrain.training.loop import PathwayLoop
@@ -114,10 +113,10 @@ def _train_stream(
     plan = setup.plan(names[0])
     epochs = max(setup.config.epochs(name) for name in names)
     ahead = _open_stream(setup, recorder, stream, plan.needed_chunks(start, epochs))
-    requests = {name: request_of(setup.config.pathways[name]) for name in names}
     # A step is done with its batch before the next is read: one batch's memory a pathway is enough.
     readers = {
-        name: BatchReader(plan, ahead, request=requests[name], buffers=buffers_for(device)) for name in names
+        name: BatchReader(plan, ahead, setup.config.pathways[name], buffers=buffers_for(device))
+        for name in names
     }
     cursor, stopped = start, False
     budget = setup.config.data.quarantine_budget * setup.num_samples
@@ -126,9 +125,8 @@ def _train_stream(
             stopped = stop()
             for name, loop in loops.items():
                 if loop.cursor == cursor and not loop.finished:
-                    staged = staged_name(setup.config.pathways[name])
                     with loop.ledger.time("data"):
-                        batch = readers[name].read(cursor, staged)
+                        batch = readers[name].read(cursor)
                     loop.advance(batch, stop=stopped)
             cursor = plan.after(cursor)
             ahead.forget(int(plan.chunks.locate(cursor.epoch, plan.positions(cursor))[0].min()))

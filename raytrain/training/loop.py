@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pipelines.modalities import modality_of
 from pipelines.order.plan import BatchPlan, Cursor
 from pipelines.stream.batch import Batch
 from pipelines.views.transfer import LateFlag
@@ -38,7 +39,7 @@ class PathwayLoop:
         self.cursor, self.step = Cursor(), 0
         self.ledger = Ledger()
         self._judge = HealthJudge()
-        self._pace = Pace()
+        self._pace = Pace(modality_of(config))
         self._stop_before: LateFlag | None = None
 
     def restore(self) -> int:

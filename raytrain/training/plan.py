@@ -1,24 +1,21 @@
 """Where a run's batches and chunks are: its streams, lanes, plans, limits and cursors, for every executor."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipelines.decode.read_events import sensor_size
-from pipelines.forms.clips import LARGE
 from pipelines.forms.randomness import hash_words
+from pipelines.modalities import modality_of
 from pipelines.order.event_limits import EventLimits
 from pipelines.order.plan import BatchLimits, BatchPlan, ChunkPlan, Cursor, chunk_samples
 from pipelines.storage.manifest import Manifest
-from pipelines.stream.requests import clip_planner, clip_requests
 from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import operated_sample_bytes, staged_name
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
-from raytrain.config.cuts import MotionConfig
 from raytrain.config.encoders import ResnetSettings
 from raytrain.device import device_here
 from raytrain.errors import ConfigError
@@ -26,9 +23,6 @@ from raytrain.pathway import Pathway
 from raytrain.training.allotment import Allotment
 from raytrain.training.factory import build_pathway
 from raytrain.training.paths import FEATURES, checkpoints_of, kept_chunks, known_device
-
-BYTES_AN_EVENT = 13  # two of x, two of y, eight of t, one of p
-UNKNOWN_EVENTS = 20_000  # of a recording whose events nobody has counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +40,8 @@ class RunSetup:
     """1 where the data set has none"""
     manifest: Manifest | None
     """None in workers: chunks carry what they need"""
-    event_bytes: int = 0
-    """of a recording, about; 0: the samples are no recordings"""
+    sample_bytes: dict[str, int]
+    """the most bytes that one sample of a stream takes, by its name; of recordings about their mean"""
     limits: BatchLimits | None = None
     """where batches end that events bound too"""
     allotment: Allotment = field(default_factory=Allotment)
@@ -64,16 +58,14 @@ class RunSetup:
         allotment: Allotment | None = None,
     ) -> "RunSetup":
         """Return the setup of a run on a manifest; `allotment`: None for what a process here can do alone."""
-        wanted, event_bytes = config.training.device, 0
-        if manifest.modality == "events":
-            width, height = sensor_size(manifest, config.data)
-            events = replace(config.data.events, sensor_width=width, sensor_height=height)
-            config = replace(config, data=replace(config.data, events=events))
-            event_bytes = _event_bytes(manifest)
+        wanted = config.training.device
+        config = modality_of(config).settled(config, manifest)
         return cls(
             config=config,
             folder=folder,
-            event_bytes=event_bytes,
+            sample_bytes={
+                stream: _sample_bytes(config, names, manifest) for stream, names in streams_of(config).items()
+            },
             limits=event_limits(config, manifest),
             standardisers=standardisers,
             num_samples=len(manifest.indices("pretrain")),
@@ -102,39 +94,18 @@ class RunSetup:
 
     def streams(self) -> dict[str, list[str]]:
         """Return the pathways of each stream."""
-        groups: dict[str, list[str]] = {}
-        for name, pathway in self.config.pathways.items():
-            groups.setdefault(pathway.stream, []).append(name)
-        return groups
+        return streams_of(self.config)
 
     def staged(self, stream: str) -> dict[str, PathwayConfig]:
         """Return the pathways whose operator a stream computes, by the name of what is made."""
         placed = [self.config.pathways[name] for name in self.streams()[stream]]
         return {staged_name(pathway): pathway for pathway in placed if staged_name(pathway)}
 
-    def staged_bytes(self, stream: str) -> int:
-        """Return what the stream-placed operators add to a sample."""
-        canvas_px = self.config.data.canvas_px
-        return sum(operated_sample_bytes(pathway, canvas_px) for pathway in self.staged(stream).values())
-
-    def sample_bytes(self, stream: str) -> int:
-        """Return the most bytes that one sample of a stream takes; of recordings about their mean."""
-        if self.event_bytes:
-            return self.event_bytes
-        requests = clip_requests(self.config, self.streams()[stream])
-        frame = 3 * self.config.data.canvas_px**2
-        if not requests:
-            return frame + self.staged_bytes(stream)
-        return frame * sum(
-            cut.num_frames * (LARGE**2 if isinstance(cut, MotionConfig) and cut.scene_view == "window" else 1)
-            for cut in requests.values()
-        )
-
     def chunk_plan(self, stream: str) -> ChunkPlan:
         """Return how a stream's epochs are cut into chunks."""
         data = self.config.data
         length = chunk_samples(
-            self.sample_bytes(stream),
+            self.sample_bytes[stream],
             chunk_mib=data.chunk_mib,
             num_samples=self.num_samples,
             num_lanes=self.config.num_lanes,
@@ -150,7 +121,7 @@ class RunSetup:
             data=self.config.data,
             seed=self.config.seed,
             plan=self.chunk_plan(stream),
-            clips=clip_planner(self.config, self.streams()[stream]),
+            clips=modality_of(self.config).planner(self.config, self.streams()[stream]),
             name=stream,
             cache_folder=self._cache_folder(stream),
         )
@@ -209,6 +180,23 @@ class RunSetup:
         return round(sum(self.num_samples - plan.num_used(epoch) for epoch in range(epochs)) / epochs)
 
 
+def streams_of(config: RunConfig) -> dict[str, list[str]]:
+    """Return the pathways of each stream."""
+    groups: dict[str, list[str]] = {}
+    for name, pathway in config.pathways.items():
+        groups.setdefault(pathway.stream, []).append(name)
+    return groups
+
+
+def _sample_bytes(config: RunConfig, names: list[str], manifest: Manifest) -> int:
+    """Return the bytes of a decoded sample, and of what the stream's stage adds to it."""
+    staged = {staged_name(pathway): pathway for pathway in (config.pathways[name] for name in names)}
+    added = sum(
+        operated_sample_bytes(pathway, config.data.canvas_px) for name, pathway in staged.items() if name
+    )
+    return modality_of(config).sample_bytes(config, names, manifest) + added
+
+
 def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
     """Return where batches end by training.batch_events; None: nothing but their samples bounds them.
 
@@ -246,11 +234,3 @@ def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
 def _has_batch_norm(pathway: PathwayConfig) -> bool:
     encoder = pathway.encoder
     return isinstance(encoder, ResnetSettings) or bool(getattr(encoder, "batch_norm", False))
-
-
-def _event_bytes(manifest: Manifest) -> int:
-    """Return the mean bytes of a recording of the pretrain split: a pure function of the manifest."""
-    counts = manifest.num_events
-    known = np.zeros(0) if counts is None else counts[counts > 0]
-    mean = float(known.mean()) if len(known) else UNKNOWN_EVENTS
-    return max(1, int(BYTES_AN_EVENT * mean))

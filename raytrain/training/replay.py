@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.forms.chunk import Chunk
+from pipelines.modalities import modality_of
 from pipelines.order.plan import BatchPlan, Cursor
 from pipelines.stream.batch import Batch, BatchReader
-from pipelines.stream.requests import request_of
 from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
-from pipelines.views.events import Events, event_pictures
 from pipelines.views.views import Operated
 from raytrain.checkpoint import load_checkpoint
 from raytrain.config.operators import PlainEventsConfig
@@ -119,11 +118,10 @@ def replay_step(setup: RunSetup, name: str, step: int, *, rank: int = 0, say: Sa
     done = _restore_before(setup, pathway, step, say)
     _announce(setup, name, done, step, logged, say)
     take = _chunks(setup, name)
-    staged = staged_name(setup.config.pathways[name])
-    reader = BatchReader(plan, take, request=request_of(setup.config.pathways[name]))
+    reader = BatchReader(plan, take, setup.config.pathways[name])
     agreed, other, said = 0, None, time.monotonic()
     for number in range(done + 1, step + 1):
-        batch = reader.read(plan.cursor_at(number - 1), staged).to(device)
+        batch = reader.read(plan.cursor_at(number - 1)).to(device)
         if number == step:
             break
         try:
@@ -286,15 +284,11 @@ def _note_inputs(setup: RunSetup, pathway: Pathway, batch: Batch, observer: Step
     operated = Operated(config.augmentation, config.operator, canvas_px=canvas_px).to(pathway.device)
     draws = operated.draw(batch.key_hashes, seed=setup.config.seed, epoch=batch.epoch)
     pixels = batch.pixels
-    if isinstance(pixels, Events):
-        augmented = operated.augmented(pixels, draws)
-        observer.note("events a recording", pixels.counts, kind="input")
-        observer.note("events a recording, augmented", augmented.counts, kind="input")
-        shown = event_pictures(pixels), event_pictures(augmented)
-    else:
-        observer.note("images", pixels, kind="input")
-        shown = pixels.cpu().numpy(), operated.augmented(pixels, draws).cpu().numpy()
-    pictures = {"images": shown[0], "augmented": shown[1], "maps": None}
+    kind, augmented = modality_of(config), operated.augmented(pixels, draws)
+    for seen, note in ((pixels, ""), (augmented, ", augmented")):
+        what, values = kind.watched(seen)
+        observer.note(f"{what}{note}", values, kind="input")
+    pictures = {"images": kind.pictures(pixels), "augmented": kind.pictures(augmented), "maps": None}
     if isinstance(config.operator, PlainEventsConfig):  # the stem's maps are noted within the step
         return pictures | {"num_polarities": 2 if isinstance(config.stem, LearntEstConfig) else 1}
     maps = operated(pixels, draws)

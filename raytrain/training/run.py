@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from pipelines.modalities import MODALITIES, modality_of
 from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest
 from raytrain.checkpoint import latest_step, load_latest
@@ -28,12 +29,6 @@ from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, w
 from raytrain.training.run_folder import open_run_folder, settle, write_atomic
 from raytrain.training.signals import StopSignal
 from raytrain.training.timekeeping import explain
-
-_CUTS_FOR = {
-    "image": "cut patches",
-    "clip": "cut frames, volume or motion",
-    "events": "an event operator, e.g. operator = 'count'",
-}
 
 
 class Watcher(Protocol):
@@ -86,7 +81,7 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
         name, pathway = next(iter(config.pathways.items()))
         raise ConfigError(
             f"the data are of kind {manifest.modality}, but pathways.{name}.cut {pathway.cut.name} takes "
-            f"{config.modality}; use {_CUTS_FOR[manifest.modality]}, or another data set"
+            f"{config.modality}; use {MODALITIES[manifest.modality].wanted}, or another data set"
         )
     num_samples = len(manifest.indices("pretrain"))
     if num_samples < 2:
@@ -160,7 +155,7 @@ def run(
         with clock.measure("train_s"):
             outcomes, counts = _train(setup, watcher, stop) if trains else ([], counts_so_far(folder))
         startup_s += watcher.first_step_s or 0.0
-        _explain(watcher, outcomes, can_cache=config.modality == "image")
+        _explain(watcher, outcomes, can_cache=modality_of(config).can_cache)
         summary = _summary(setup, outcomes, counts, loaded)
         store_cached(setup, cache, summary)
         if any(outcome["stopped"] for outcome in outcomes):

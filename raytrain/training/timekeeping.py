@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pipelines.stream.batch import Batch, EventBatch
+from pipelines.modalities.base import Modality
+from pipelines.stream.batch import Batch
 from pipelines.stream.window import DECODING, REPLAYING, STARTING
 
 
 class Pace:
     """Counts what a pathway has trained on; batches need not be of one size."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Modality) -> None:
+        self._kind = kind
         self._began: float | None = None
         self._counts: dict[str, int] = {}
         self.rates: dict[str, float] = {"samples_per_s": 0.0}
@@ -25,9 +27,9 @@ class Pace:
 
     def take(self, batch: Batch, *, num_ranks: int) -> None:
         """Count a rank's share for all ranks: each has as many samples, and about as many events."""
-        self._count("samples_per_s", len(batch) * num_ranks)
-        if isinstance(batch, EventBatch):
-            self._count("events_per_s", batch.events.num_events * num_ranks)
+        for what, amount in self._kind.amounts(batch.pixels).items():
+            name = f"{what}_per_s"
+            self._counts[name] = self._counts.get(name, 0) + amount * num_ranks
 
     def mark(self) -> None:
         """End a stretch and begin the next."""
@@ -35,9 +37,6 @@ class Pace:
         for name, count in self._counts.items():
             self.rates[name] = 0.0 if began is None else round(count / max(now - began, 1e-9), 1)
         self._began, self._counts = now, {}
-
-    def _count(self, name: str, count: int) -> None:
-        self._counts[name] = self._counts.get(name, 0) + count
 
 
 @dataclass

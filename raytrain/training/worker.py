@@ -14,8 +14,6 @@ import torch.distributed
 from pipelines.stream.ahead import BatchAhead
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.broadcast import ChunkReader, describe
-from pipelines.stream.requests import request_of
-from pipelines.stream.stage import staged_name
 from raytrain.collectives import world_size
 from raytrain.cpu import prepare_cpu
 from raytrain.device import given_device
@@ -109,10 +107,9 @@ def _train(setup: WorkerSetup) -> dict[str, Any]:
     )
     loop.ledger.causes = reader.causes
     batches = BatchAhead(
-        BatchReader(plan, reader, request=request_of(pathway)),
+        BatchReader(plan, reader, pathway),
         loop.cursor,
         run.config.epochs(name),
-        staged=staged_name(pathway),
         device=device,
     )
     try:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipelines.forms.randomness import generator, hash_keys
-from pipelines.stream.batch import ImageBatch
+from pipelines.stream.batch import Batch
 from pipelines.views.standardise import Standardiser
 from raytrain.config import (
     ClappConfig,
@@ -37,7 +37,7 @@ def batch_of(step, *, images=4, first=None):
     positions = np.arange(images) + (images * step if first is None else first)
     keys = [f"image-{position}" for position in positions]
     pixels = [generator("light", int(p)).integers(0, 256, (3, 64, 64), dtype=np.uint8) for p in positions]
-    return ImageBatch(
+    return Batch(
         epoch=0,
         step=step,
         keys=keys,
@@ -47,7 +47,7 @@ def batch_of(step, *, images=4, first=None):
         groups=np.zeros(images, dtype=np.int64),
         labels=torch.from_numpy(positions % 3),
         factors=torch.zeros(images, 0),
-        images=torch.from_numpy(np.stack(pixels)),
+        pixels=torch.from_numpy(np.stack(pixels)),
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pipelines.forms.randomness import hash_keys
-from pipelines.stream.batch import ImageBatch
+from pipelines.stream.batch import Batch
 from pipelines.views.operators import build_operator
 from pipelines.views.standardise import Standardiser
 from raytrain.config import from_mapping
@@ -40,10 +40,10 @@ class Waits(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def batch(size: int = 6, canvas: int = 40) -> ImageBatch:
+def batch(size: int = 6, canvas: int = 40) -> Batch:
     rng = np.random.default_rng(0)
     keys = [str(number) for number in range(size)]
-    return ImageBatch(
+    return Batch(
         epoch=0,
         step=0,
         keys=keys,
@@ -53,7 +53,7 @@ def batch(size: int = 6, canvas: int = 40) -> ImageBatch:
         groups=np.arange(size),
         labels=torch.arange(size) % 2,
         factors=torch.zeros(size, 0),
-        images=torch.from_numpy(rng.integers(0, 256, (size, 3, canvas, canvas), np.uint8)),
+        pixels=torch.from_numpy(rng.integers(0, 256, (size, 3, canvas, canvas), np.uint8)),
     )
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipelines.forms.randomness import generator, hash_keys
-from pipelines.stream.batch import ImageBatch
+from pipelines.stream.batch import Batch
 from pipelines.views.standardise import Standardiser
 from raytrain.config import (
     AugmentationConfig,
@@ -47,7 +47,7 @@ def batch_of(step, *, images=4, positions=None):
     pixels = [
         generator("pixels", int(p)).integers(0, 256, size=(3, 72, 72), dtype=np.uint8) for p in positions
     ]
-    return ImageBatch(
+    return Batch(
         epoch=1,
         step=step,
         keys=keys,
@@ -57,7 +57,7 @@ def batch_of(step, *, images=4, positions=None):
         groups=np.zeros(len(keys), dtype=np.int64),
         labels=torch.from_numpy(np.asarray(positions) % 3),
         factors=torch.zeros(len(keys), 0),
-        images=torch.from_numpy(np.stack(pixels)),
+        pixels=torch.from_numpy(np.stack(pixels)),
     )
 
 
@@ -243,7 +243,7 @@ def test_step_frees_gradients_and_keeps_no_graph():
 def test_represent_is_cell_by_cell_the_last_layer():
     pathway = build(batch_norm=True)
     pathway.step(batch_of(0))
-    images = batch_of(1).images
+    images = batch_of(1).pixels
     features = pathway.represent(images, dtype=torch.float32)
     assert features.shape == (4, 49, 32)
     assert pathway.represent(images).dtype == torch.float16
@@ -260,7 +260,7 @@ def test_statistics_from_one_pass():
     pathway.reset_statistics()
     means = []
     for batch in batches:
-        pathway.accumulate_statistics(batch.images)
+        pathway.accumulate_statistics(batch.pixels)
         maps = pathway.views(batch, train=False).flatten(0, 2)
         means.append(pathway.encoder.layers[0].conv(maps).mean((0, 2, 3)).detach())
     torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(0))
@@ -268,7 +268,7 @@ def test_statistics_from_one_pass():
     plain = build()
     digest = plain.weights_sha256()
     plain.reset_statistics()
-    plain.accumulate_statistics(batches[0].images)
+    plain.accumulate_statistics(batches[0].pixels)
     assert plain.weights_sha256() == digest
 
 
@@ -296,7 +296,7 @@ def test_compiled_layers_give_the_same_step(monkeypatch):
     for step in range(2):
         losses = [pathway.step(batch_of(step)).losses for pathway in (compiled, plain)]
         torch.testing.assert_close(losses[0], losses[1])
-    features = [pathway.represent(batch_of(2).images, dtype=torch.float32) for pathway in (compiled, plain)]
+    features = [pathway.represent(batch_of(2).pixels, dtype=torch.float32) for pathway in (compiled, plain)]
     torch.testing.assert_close(features[0], features[1])
 
 

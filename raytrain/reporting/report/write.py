@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from pipelines.modalities import modality_of
 from pipelines.storage.places import Storage
 from raytrain.errors import RaytrainError
 from raytrain.reporting.report.blocks import Missing, Page, Section, drawings_of
@@ -58,17 +59,17 @@ def write_report(folder: Path, *, classes: str = "", data_root: str = "") -> Pat
 
 
 def _run_page(run: RunData, wanted: str) -> Page:
-    chosen = choose_classes(run, wanted)
+    chosen, own = choose_classes(run, wanted), modality_of(run.config).sections
     makers: list[tuple[str, str, Callable[[RunData], Section]]] = [
         ("results", "Results", results),
-        *([("representations", SIDE_BY_SIDE, _side_by_side)] if run.config.modality == "events" else []),
+        *([("representations", SIDE_BY_SIDE, _side_by_side)] if "representations" in own else []),
         ("layers", "Layer by layer", layers),
         ("subsets", "Combinations of pathways", subsets),
         ("classes", "Class by class", classes),
         ("neighbours", "Nearest neighbours", nearest_neighbours),
         ("space", "Some classes in feature space", lambda one: chosen_classes(one, chosen)),
         *([("motion", "Motion", motion)] if run.summary.get("motion") else []),
-        *([("shortcut", "Shortcut and gain", shortcut)] if run.config.modality == "image" else []),
+        *([("shortcut", "Shortcut and gain", shortcut)] if "shortcut" in own else []),
         ("losses", "Losses", losses),
         ("health", "Health of the layers", health),
         ("waits", "Where the time went", waiting),
@@ -103,7 +104,7 @@ def _seeds_page(folder: Path) -> Page:
     runs = load_runs(folder)
     table, first = seeds_table(runs), runs.first
     sections = [seeds(table, [run.folder for run in runs.runs])]
-    if first.config.modality == "events":
+    if "representations" in modality_of(first.config).sections:
         sections.append(representations(runs))
     return Page(
         title=f"{first.config.preset}, {len(runs.runs)} seeds",

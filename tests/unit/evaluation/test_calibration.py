@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.modalities import modality_of
 from pipelines.sources import open_manifest
-from pipelines.stream.requests import inputs_of
 from pipelines.stream.source import StreamSource
 from pipelines.views.standardise import Standardiser
 from raytrain.config import RunConfig, from_mapping
@@ -57,7 +57,7 @@ def alone(request: RepresentRequest, source: StreamSource, name: str) -> dict[st
     control = request.build(name, torch.device("cpu"))
     control.reset_statistics()
     for chunk in decoded(source):
-        for piece in inputs_of(chunk, request.config.pathways[name], size=8):
+        for piece in modality_of(request.config).pieces(chunk, request.config.pathways[name], size=8):
             control.accumulate_statistics(piece)
     return control.statistics()
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.forms.randomness import generator, hash_keys
-from pipelines.stream.batch import ImageBatch
+from pipelines.stream.batch import Batch
 from pipelines.views.standardise import Standardiser
 from raytrain.config import ClappConfig, PathwayConfig, TrainingConfig, Vgg6Config
 from raytrain.errors import ConfigError
@@ -73,7 +73,7 @@ def batch_of(images=4):
     pixels = generator("p").integers(0, 256, (images, 3, 64, 64))
     contrast = np.linspace(0.2, 1, images)[:, None, None, None]  # so that images differ in their losses
     keys = [f"image-{i}" for i in range(images)]
-    return ImageBatch(
+    return Batch(
         epoch=1,
         step=0,
         keys=keys,
@@ -83,7 +83,7 @@ def batch_of(images=4):
         groups=np.zeros(images, dtype=np.int64),
         labels=torch.full((images,), -1),
         factors=torch.zeros(images, 0),
-        images=torch.from_numpy((pixels * contrast).astype(np.uint8)),
+        pixels=torch.from_numpy((pixels * contrast).astype(np.uint8)),
     )
 
 

@@ -25,6 +25,7 @@ def run(tmp_path: Path) -> RunSetup:
         num_samples=26,
         num_classes=2,
         manifest=None,
+        sample_bytes={},
     )
 
 
@@ -61,8 +62,8 @@ def sized(run: RunSetup, *, batch_size: int = 64, decode_tasks: int = 2, **data:
     data = {"chunk_mib": 0.0, "canvas_px": 224, **data}
     training = replace(config.training, batch_size=batch_size)
     config = replace(config, data=replace(config.data, **data), training=training)
-    allotment = Allotment(decode_tasks=decode_tasks)
-    return replace(run, config=config, num_samples=100_000, allotment=allotment)
+    allotment, sample_bytes = Allotment(decode_tasks=decode_tasks), {"main": 3 * 224**2}
+    return replace(run, config=config, num_samples=100_000, allotment=allotment, sample_bytes=sample_bytes)
 
 
 @pytest.mark.parametrize(

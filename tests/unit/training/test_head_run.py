@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.stream.requests import inputs_of
+from pipelines.modalities import modality_of
 from raytrain import api
 from raytrain.config import from_mapping
 from raytrain.evaluation.represent import decoded, evaluation_source
@@ -58,7 +58,7 @@ def end_to_end(folder: Path, name: str, *, trained: bool = True) -> torch.Tensor
     rows = setup.manifest.indices("test")
     found = []
     for chunk in decoded(evaluation_source(setup.config, setup.manifest, rows)):
-        for piece in inputs_of(chunk, setup.config.pathways[name], size=5):
+        for piece in modality_of(setup.config).pieces(chunk, setup.config.pathways[name], size=5):
             assert isinstance(pathway.objective, Supervised)
             found.append(pathway.objective.logits(pathway.representation_of(piece)))
     return torch.cat(found)

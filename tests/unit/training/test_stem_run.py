@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
-from pipelines.stream.batch import EVENTS, BatchReader
+from pipelines.stream.batch import BatchReader
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ConfigError, Interrupted
@@ -138,7 +138,7 @@ def two_steps(rank: int, folder: Path) -> dict[str, torch.Tensor]:
     stems: dict[str, torch.Tensor] = {}
     for name in STEMS:
         pathway = setup.pathway(name, CPU)
-        stream = BatchReader(setup.plan(name, rank), setup.source("main").chunk, request=EVENTS)
+        stream = BatchReader(setup.plan(name, rank), setup.source("main").chunk, setup.config.pathways[name])
         for step in range(2):
             pathway.step(stream.read(Cursor(0, step)), rank=rank)
         tensors = pathway.state_tensors().items()
@@ -155,7 +155,7 @@ def test_ranks_average_the_stem(tmp_path: Path, ranks: Ranks, world_size: int) -
     setup = setup_of(from_mapping(event_values(tmp_path, ("est",))))
     alone, stream = (
         setup.pathway("est", CPU),
-        BatchReader(setup.plan("est"), setup.source("main").chunk, request=EVENTS),
+        BatchReader(setup.plan("est"), setup.source("main").chunk, setup.config.pathways["est"]),
     )
     for step in range(2):
         alone.step(stream.read(Cursor(0, step)))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.stream.batch import Batch, EventBatch, ImageBatch
+from pipelines.modalities import MODALITIES
+from pipelines.stream.batch import Batch
 from pipelines.stream.window import DECODING, REPLAYING, STARTING
 from pipelines.views.events import Events
 from raytrain.training.timekeeping import Ledger, Pace, explain
@@ -42,11 +43,11 @@ def common(size: int) -> dict[str, Any]:
     }
 
 
-def recordings(*counts: int) -> EventBatch:
+def recordings(*counts: int) -> Batch:
     flat = torch.zeros(sum(counts), dtype=torch.int32)
     offsets = torch.from_numpy(np.cumsum([0, *counts]))
     columns = {"x": flat, "y": flat, "t": flat.long(), "p": flat.to(torch.uint8)}
-    return EventBatch(**common(len(counts)), events=Events(**columns, offsets=offsets, width=1, height=1))
+    return Batch(**common(len(counts)), pixels=Events(**columns, offsets=offsets, width=1, height=1))
 
 
 def train(pace: Pace, *batches: Batch, num_ranks: int = 1) -> None:
@@ -56,7 +57,7 @@ def train(pace: Pace, *batches: Batch, num_ranks: int = 1) -> None:
 
 
 def test_batches_count_by_what_they_hold(time: Time) -> None:
-    pace = Pace()
+    pace = Pace(MODALITIES["events"])
     train(pace, recordings(1000, 1000, 1000))  # start-up: no pace yet
     assert pace.rates == {"samples_per_s": 0.0, "events_per_s": 0.0}
     time.now += 4
@@ -68,11 +69,11 @@ def test_batches_count_by_what_they_hold(time: Time) -> None:
 
 
 def test_images_have_no_events(time: Time) -> None:
-    pace = Pace()
+    pace = Pace(MODALITIES["image"])
     assert not pace.begun
     for _ in range(2):
         time.now += 2
-        train(pace, ImageBatch(**common(3), images=torch.zeros(3, 3, 1, 1, dtype=torch.uint8)))
+        train(pace, Batch(**common(3), pixels=torch.zeros(3, 3, 1, 1, dtype=torch.uint8)))
     assert pace.begun
     assert pace.rates == {"samples_per_s": 1.5}
 

@@ -2,6 +2,7 @@
 
 import base64
 
+from pipelines.modalities import modality_of
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
 from raytrain.reporting.event_movie import movie_of_first
@@ -12,19 +13,13 @@ from raytrain.training.paths import FIGURES
 
 TITLE = "What the encoders see"
 NUM_SAMPLES = 6
-CAPTIONS = {
-    "image": "The first training samples; brightness is stretched alike over a column.",
-    "clip": "The first training clips as the pathways see them in their first epoch; brightness is stretched "
-    "alike over all strips of a pathway.",
-    "events": "The first training recordings; brighter events red, darker ones blue, summed over the bins.",
-}
 
 
 def operators(run: RunData) -> Section:
     """Return the contact sheet, which is also written to the run's figures."""
     if run.manifest is None:
         return Section(name="operators", title=TITLE, blocks=[Missing(f"Not shown: {run.manifest_problem}.")])
-    blocks: list[Block] = [_moving(run, run.manifest)] if run.config.modality == "events" else []
+    blocks: list[Block] = [_moving(run, run.manifest)] if modality_of(run.config).has_movie else []
     path = run.folder / FIGURES / "operators.png"
     path.parent.mkdir(exist_ok=True)
     operator_sheet(run.config, run.manifest, path, num_samples=NUM_SAMPLES)
@@ -33,7 +28,7 @@ def operators(run: RunData) -> Section:
     picture = Image(
         source=_data("png", png),
         alt=f"The first training samples, and what the operators {', '.join(names)} make of them",
-        caption=CAPTIONS[run.config.modality],
+        caption=modality_of(run.config).caption,
         width_px=int.from_bytes(png[16:20], "big"),
     )
     return Section(name="operators", title=TITLE, blocks=[*blocks, picture])

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.forms.randomness import generator
-from pipelines.stream.requests import pixels_of
-from pipelines.views.events import event_pictures, join_events
+from pipelines.modalities import modality_of
 from raytrain.errors import DataError
 from raytrain.evaluation.probe import control_name
 from raytrain.evaluation.represent import evaluation_source
@@ -156,10 +155,8 @@ def _decode(run: RunData, places: Int64s) -> NDArray[np.uint8]:
     assert run.manifest is not None
     rows = run.splits["rows"][places]
     chunk = evaluation_source(run.config, run.manifest, rows).decode_rows(rows)
-    if run.config.modality == "events":
-        return event_pictures(join_events([(chunk, place) for place in range(len(chunk))]))
-    pixels = pixels_of(chunk, next(iter(run.config.pathways.values())))
-    return pixels if pixels.ndim == 4 else pixels[:, pixels.shape[1] // 2]
+    kind, first = modality_of(run.config), next(iter(run.config.pathways.values()))
+    return np.concatenate([kind.pictures(piece) for piece in kind.pieces(chunk, first, size=len(chunk))])
 
 
 def _sheet(

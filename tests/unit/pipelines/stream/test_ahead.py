@@ -6,9 +6,9 @@ import torch
 
 from pipelines.order.plan import Cursor
 from pipelines.stream.ahead import NUM_BUFFERS, BatchAhead
-from pipelines.stream.batch import BatchReader, ImageBatch
+from pipelines.stream.batch import BatchReader
 from raytrain.errors import StorageError
-from tests.unit.pipelines.stream.test_batch import EPOCHS, assert_is_plain, reader_of
+from tests.unit.pipelines.stream.test_batch import EPOCHS, PLACED, PLAIN, assert_is_plain, reader_of
 
 CPU = torch.device("cpu")
 
@@ -16,16 +16,15 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(("lanes", "workers", "length"), [(1, 1, 10), (2, 1, 8), (2, 2, 12), (3, 3, 4)])
 def test_batches_are_those_of_the_plan_in_kept_memory(lanes: int, workers: int, length: int) -> None:
     for rank in range(workers):
-        reader, stream, plan = reader_of(lanes, workers, rank, length)
+        reader, stream, plan = reader_of(lanes, workers, rank, length, PLACED)
         start = Cursor(0, 1)
-        ahead = BatchAhead(reader, start, EPOCHS, staged="view", device=CPU)
+        ahead = BatchAhead(reader, start, EPOCHS, device=CPU)
         places = set()
         cursors = list(plan.cursors(start, EPOCHS))
         for cursor in cursors:
             batch = ahead()
-            assert isinstance(batch, ImageBatch)
             assert_is_plain(batch, plan.positions(cursor), cursor)
-            places.add(batch.images.data_ptr())
+            places.add(batch.pixels.data_ptr())
         assert len(places) <= NUM_BUFFERS < len(cursors)
         assert stream.taken == sorted(set(stream.taken))
         ahead.close()
@@ -50,7 +49,7 @@ def test_what_ends_the_stream_is_raised_behind_the_batches_before() -> None:
             raise StorageError("the disk is gone")
         return stream(number)
 
-    ahead = BatchAhead(BatchReader(plan, fails), Cursor(), EPOCHS, device=CPU)  # type: ignore[arg-type]
+    ahead = BatchAhead(BatchReader(plan, fails, PLAIN), Cursor(), EPOCHS, device=CPU)  # type: ignore[arg-type]
     assert [ahead().step for _ in range(2)] == [0, 1]
     with pytest.raises(StorageError, match="the disk is gone"):
         ahead()
@@ -80,7 +79,7 @@ def test_no_chunk_is_held_behind_its_last_sample() -> None:
 
 def test_batches_of_several_lanes_are_copied_without_lists_of_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """By slices and strides, whatever the lanes: only parts that no stride fits go sample by sample."""
-    from pipelines.stream.parts import Part
+    from pipelines.modalities.parts import Part
 
     for lanes, workers in ((1, 1), (2, 1), (2, 2), (3, 1)):
         for rank in range(workers):

@@ -21,6 +21,7 @@ from pipelines.stream.decoder import CachedChunk, DecodeCount, Decoder
 from pipelines.stream.source import StreamSource
 from raytrain.config import DataConfig
 from raytrain.config.data import CsvConfig
+from raytrain.config.pathway import PathwayConfig
 from raytrain.errors import StorageError
 
 NUM, LENGTH, SIDE = 22, 6, 16
@@ -99,7 +100,9 @@ def test_label_sets_go_from_the_list_to_the_batch(images: Path) -> None:
         manifest=manifest, rows=manifest.indices("pretrain"), data=config, seed=3, plan=plan
     )
     reader = BatchReader(
-        BatchPlan(chunks=plan, batch_size=8), lambda number: from_table(to_table(source.chunk(number)))
+        BatchPlan(chunks=plan, batch_size=8),
+        lambda number: from_table(to_table(source.chunk(number))),
+        PathwayConfig(),
     )
     for step in range(2):
         batch = reader.read(Cursor(0, step))

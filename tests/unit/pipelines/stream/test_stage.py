@@ -99,8 +99,10 @@ def test_the_stage_makes_what_the_worker_would_make(operator: OperatorConfig) ->
     name = operated_name(config)
     worker = worker_of(config, made.operated[name].shape[1])
     for step in range(2):
-        of_stage = BatchReader(plan, lambda number: sent).read(Cursor(1, step), name)
-        plain = BatchReader(plan, lambda number: chunk).read(Cursor(1, step))
+        of_stage = BatchReader(plan, lambda number: sent, config).read(Cursor(1, step))
+        plain = BatchReader(plan, lambda number: chunk, replace(config, placement="worker")).read(
+            Cursor(1, step)
+        )
         assert torch.equal(worker.views(of_stage, train=True), worker.views(plain, train=True))
         # It was read from the stage's: without draws, or with other pixels, it is another.
         spoiled = replace(of_stage, operated={name: of_stage.operated[name] + 1})

@@ -1,6 +1,6 @@
 """The samples of a batch that lie in one chunk, and their copy: one plain copy wherever they lie in a row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -70,3 +70,17 @@ def _pairs(rows: NDArray[Any], count: int, stride: int) -> NDArray[Any]:
     return np.lib.stride_tricks.as_strided(
         rows, (count, 2, *rows.shape[1:]), (stride * size, size, *rows.strides[1:])
     )
+
+
+def num_samples(parts: Sequence[Part]) -> int:
+    """Return how many samples a batch of these parts has."""
+    return sum(len(part.here) for part in parts)
+
+
+def places_of(parts: Sequence[Part]) -> list[tuple[Chunk, int]]:
+    """Return the chunk and the place in it of every sample of a batch."""
+    found: list[tuple[Chunk, int]] = [(parts[0].chunk, 0)] * num_samples(parts)
+    for part in parts:
+        for place, offset in part.items():
+            found[place] = (part.chunk, offset)
+    return found
