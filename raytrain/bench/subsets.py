@@ -99,7 +99,7 @@ def shared_fits(
     files: dict[str, FeatureFile], labels: Integers, groups: Integers, train: Integers, test: Integers
 ) -> Predictions:
     """Return what each subset predicts, from one set of moments."""
-    shared = Representations(train, test)
+    shared = Representations(train, test, num_classes=int(labels.max()) + 1)
     return {names: _fit(shared, files, names, labels, groups, train) for names in all_subsets(list(files))}
 
 
@@ -107,10 +107,13 @@ def separate_fits(
     files: dict[str, FeatureFile], labels: Integers, groups: Integers, train: Integers, test: Integers
 ) -> Predictions:
     """Return what each subset predicts, from moments of its own."""
-    return {
-        names: _fit(Representations(train, test), files, names, labels, groups, train)
-        for names in all_subsets(list(files))
-    }
+    num_classes = int(labels.max()) + 1
+
+    def fit(names: Sequence[str]) -> NDArray[np.integer]:
+        alone = Representations(train, test, num_classes=num_classes)
+        return _fit(alone, files, names, labels, groups, train)
+
+    return {names: fit(names) for names in all_subsets(list(files))}
 
 
 def _fit(

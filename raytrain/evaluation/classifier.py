@@ -15,6 +15,7 @@ from pipelines.forms.randomness import generator, hash_words
 from raytrain.errors import DataError
 from raytrain.evaluation.factor import Floats, Integers
 from raytrain.evaluation.labels import Taught, taught
+from raytrain.evaluation.room import check_room
 from raytrain.evaluation.task import Answer, Question, Task, Words
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def answer_classifier(question: Question) -> Answer:
     task = question.task
     train, select = selection(task)
     lesson = taught(task.truth(train), num_rows=len(train), num_classes=task.num_classes, name="classifier")
+    _check_room(question, num_trained=len(train), num_scored=len(select) + len(task.test))
     inputs = _inputs(question, (train, select, task.test))
     best, accuracy, scores = _train(task, lesson, inputs, truth=task.truth(select))
     return Answer(
@@ -81,6 +83,19 @@ def selection(task: Task) -> tuple[Integers, Integers]:
     return task.train[~held_back], task.train[held_back]
 
 
+def _check_room(question: Question, *, num_trained: int, num_scored: int) -> None:
+    """Raise ConfigError where the features, with a copy that is being scaled, or the scores are too many."""
+    width, columns = sum(one.width(question.mode) for one in question.features), question.task.num_classes
+    names, num_rows = "+".join(one.name for one in question.features), num_trained + num_scored
+    check_room(
+        f"classifier of {names}: {num_rows} samples x {width} features",
+        {
+            "features, twice": 8.0 * num_rows * width,
+            f"scores of {num_scored} samples x {columns} classes": 24.0 * num_scored * columns,
+        },
+    )
+
+
 def _inputs(question: Question, parts: tuple[Integers, ...]) -> list[NDArray[np.float32]]:
     """Return the concatenated features of each part, f32[n, D]; the first part says how to centre."""
     pieces: list[list[NDArray[np.float32]]] = [[] for _ in parts]
@@ -103,14 +118,14 @@ def _train(
 
     settings = task.classifier
     train, select, test = (torch.from_numpy(values) for values in inputs)
-    targets = torch.from_numpy(lesson.hot.astype(np.float32))
+    codes = torch.from_numpy(lesson.codes)
+    sets = None if lesson.sets is None else torch.from_numpy(lesson.sets)
     weights = _initial(train.shape[1], settings.hidden, len(lesson.columns), task.seed)
     optimizer = torch.optim.Adam(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     random = generator(task.seed, "classifier batches")
     masks = torch.Generator().manual_seed(hash_words(task.seed, "classifier dropout"))
-    classes = targets.argmax(dim=1)
     best, best_accuracy, best_scores = 0, -1.0, np.zeros((0, 0))
     kept = 1 - settings.dropout
     for epoch in range(1, settings.epochs + 1):
@@ -119,10 +134,10 @@ def _train(
             hidden = functional.linear(train[rows], weights[0], weights[1])
             mask = torch.rand(hidden.shape, generator=masks) < kept
             logits = functional.linear(hidden * mask / kept, weights[2], weights[3])
-            if lesson.several:
-                loss = functional.binary_cross_entropy_with_logits(logits, targets[rows])
+            if sets is not None:
+                loss = functional.binary_cross_entropy_with_logits(logits, sets[rows].float())
             else:
-                loss = functional.cross_entropy(logits, classes[rows])
+                loss = functional.cross_entropy(logits, codes[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()

@@ -67,9 +67,9 @@ def answer_layers(task: Task, folder: Path, pathways: Sequence[str]) -> dict[str
     for pathway in pathways:
         for naming in (str, control_name):
             for layer in open_layers(folder, naming(pathway), len(task.labels)):
-                shared = Representations(task.train, task.test)
+                shared = Representations(task.train, task.test, num_classes=task.num_classes)
                 question = Question(task=task, features=[layer], mode="pooled", shared=shared)
-                answers[naming(layer_key(pathway, layer.layer))] = answer_ridge(question)
+                answers[naming(layer_key(pathway, layer.layer))] = answer_ridge(question).measured(task)
     return answers
 
 

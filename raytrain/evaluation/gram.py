@@ -11,14 +11,14 @@ import numpy as np
 
 from raytrain.errors import ConfigError
 from raytrain.evaluation.factor import Factor, Floats, GramPair, Integers, factor_blocks, factor_gram
-from raytrain.evaluation.features import GIB, Features, Mode
+from raytrain.evaluation.features import Features, Mode
 from raytrain.evaluation.moments import SharedMoments
 from raytrain.evaluation.resolvent import Resolvent, resolvent_of_gram
+from raytrain.evaluation.room import ADVICE, check_room
 
 BLOCK_BYTES = 256 << 20
 MAX_SIDE = 12_000
 """largest matrix that is decomposed: 1.1 GiB, and some minutes on one core"""
-MAX_FACTOR_GIB = 8.0
 CACHED_GRAM_ROWS = 4_096
 """Gram matrices up to this many rows are kept for the joined representation, not computed twice"""
 
@@ -96,8 +96,8 @@ class Representations:
     Takes the D x D route where D < n, else the n x n route; what pathways share is computed once.
     """
 
-    def __init__(self, train_rows: Integers, test_rows: Integers) -> None:
-        self._rows = (train_rows, test_rows)
+    def __init__(self, train_rows: Integers, test_rows: Integers, *, num_classes: int) -> None:
+        self._rows, self._num_classes = (train_rows, test_rows), num_classes
         self._grams: dict[tuple[str, Mode], GramPair] = {}
         self._moments: dict[Mode, SharedMoments] = {}
         # One is kept: the next question is often about the same features, at another strength.
@@ -133,16 +133,18 @@ class Representations:
 
     def _is_narrow(self, features: Sequence[Features], mode: Mode) -> bool:
         """Return whether there are fewer features than training rows; ConfigError where there is too much."""
-        train_rows, test_rows = self._rows
-        width, num_rows = sum(one.width(mode) for one in features), len(train_rows)
-        side = min(width, num_rows)
-        gib = 8 * side * (num_rows + len(test_rows)) / GIB
-        if side > MAX_SIDE or gib > MAX_FACTOR_GIB:
-            raise ConfigError(
-                f"probe of {'+'.join(one.name for one in features)}: {num_rows} training samples x {width} "
-                f"features; one of the two must be at most {MAX_SIDE} and the factor ({gib:.3g} GiB) at most "
-                f"{MAX_FACTOR_GIB:g} GiB; set probe.features = 'pooled' or lower encoder.width"
-            )
+        width, num_rows = sum(one.width(mode) for one in features), len(self._rows[0])
+        side, num_tested, columns = min(width, num_rows), len(self._rows[1]), self._num_classes
+        names = "+".join(one.name for one in features)
+        what = f"probe of {names}: {num_rows} training samples x {width} features"
+        if side > MAX_SIDE:
+            raise ConfigError(f"{what}; one of the two must be at most {MAX_SIDE}; {ADVICE}")
+        parts = {
+            "factor": 8.0 * side * (num_rows + num_tested),
+            f"weights of {columns} classes": 24.0 * side * columns,
+            f"scores of {num_tested} test samples": 24.0 * num_tested * columns,
+        }
+        check_room(what, parts)
         return width < num_rows
 
     def _gram(self, features: Features, mode: Mode) -> GramPair:

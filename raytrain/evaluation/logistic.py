@@ -16,6 +16,8 @@ from raytrain.evaluation.task import Answer, Question, Task, Words
 STRENGTHS = 10.0 ** np.arange(-4.0, 1.5, 1.0)
 """the grid, in units of the mean eigenvalue of the training features' covariance"""
 NUM_FOLDS = 5
+BLOCK_BYTES = 256 << 20
+"""logits of training rows that are held at once"""
 CERTAIN = 50.0
 """the score of a label that all training rows have; minus that where none has it"""
 CURVATURE = 0.25
@@ -72,13 +74,12 @@ def fit_logistic(
         lesson, group_members(groups, num_rows=num_rows, name="logistic"), num_folds=num_folds
     )
     grid = np.sort(np.atleast_1d(np.asarray(strengths, dtype=np.float64)))[::-1] * factor.scale / num_rows
-    held_out = np.zeros((len(grid), *lesson.hot.shape))
+    right = np.zeros(len(grid), np.int64)
     for fold in np.unique(folds):
         kept = folds != fold
         for index, found in enumerate(_path(factor, lesson, kept, grid)):
-            held_out[index, ~kept] = found.logits(factor.train[~kept])
-    accuracies = [lesson.right(scores) for scores in held_out]
-    best = int(np.argmax(accuracies))
+            right[index] += _num_right(factor, lesson, np.flatnonzero(~kept), found)
+    best = int(np.argmax(right))
     everything = np.ones(num_rows, dtype=np.bool_)
     start = list(_path(factor, lesson, everything, grid[: best + 1]))[-1]
     solution = _Problem(factor, lesson, everything, grid[best]).solve(start, gradient=GRADIENT)
@@ -87,7 +88,7 @@ def fit_logistic(
     return LogisticResult(
         strength=float(grid[best]),
         edge=edge if len(grid) > 1 else "",
-        fold_accuracy=float(accuracies[best]),
+        fold_accuracy=int(right[best]) / lesson.decisions(num_rows),
         predictions=lesson.decide(scores),
         scores=scores,
         columns=lesson.columns,
@@ -104,10 +105,19 @@ def _path(factor: Factor, lesson: Taught, kept: NDArray[np.bool_], grid: Floats)
         yield start
 
 
+def _num_right(factor: Factor, lesson: Taught, rows: Integers, found: "_Solution") -> int:
+    """Return how many decisions about some training rows a solution makes rightly."""
+    step = max(1, BLOCK_BYTES // (24 * len(lesson.columns)))
+    parts = (rows[start : start + step] for start in range(0, len(rows), step))
+    return sum(lesson.right(found.logits(factor.train[part]), part) for part in parts)
+
+
 def group_folds(lesson: Taught, members: Integers, *, num_folds: int) -> Integers:
     """Return each row's fold, i64[n]: whole groups, those of a class dealt out over the folds in turn."""
     first = np.unique(members, return_index=True)[1]
-    kinds = np.unique(lesson.hot[first], axis=0, return_inverse=True)[1].ravel()
+    # classes in falling order, which is that of the rows of their table of zeros and ones
+    labels = -lesson.codes[first, None] if lesson.sets is None else lesson.sets[first]
+    kinds = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
     turn = np.empty(len(first), dtype=np.int64)
     turn[np.argsort(kinds, kind="stable")] = np.arange(len(first)) % min(num_folds, len(first))
     return turn[members]
@@ -138,15 +148,18 @@ class _Problem:
         *,
         kind: type[np.floating[Any]] = np.float64,
     ) -> None:
+        taught_here = lesson.take(kept)
         self._several, self._strength = lesson.several, strength
-        mean = lesson.hot[kept].mean(axis=0)
+        mean = taught_here.shares
         # A label that all rows have, or none, sends its intercept to infinity.
         self._constant = np.where(mean >= 1, CERTAIN, np.where(mean <= 0, -CERTAIN, 0.0))
         if not self._several:
             self._constant[mean >= 1] = 0.0
         self._fitted = self._constant == 0
         self._stretch = 1.0 / np.sqrt(CURVATURE * factor.eigenvalues / len(factor.train) + strength)
-        self._hot = lesson.hot[kept][:, self._fitted].astype(kind)
+        # among the columns that are fitted; every class of these rows is
+        self._codes = (np.cumsum(self._fitted) - 1)[taught_here.codes]
+        self._sets = None if taught_here.sets is None else taught_here.sets[:, self._fitted]
         self._rows = (factor.train[kept] * self._stretch).astype(kind)
         self._penalty = strength * self._stretch[:, None] ** 2
 
@@ -180,22 +193,39 @@ class _Problem:
         return self._solution(found.x.reshape(width + 1, num), reached)
 
     def _loss(self, flat: Floats) -> tuple[float, Floats]:
-        """Return the loss and its gradient; the products are what costs, and have the kind of the rows."""
-        values, hot = flat.reshape(self._rows.shape[1] + 1, -1), self._hot
-        logits = self._rows @ values[:-1].astype(self._rows.dtype) + values[-1].astype(self._rows.dtype)
-        if self._several:
-            losses = np.logaddexp(0, logits)
-            excess = special.expit(logits) - hot
-        else:
-            losses = special.logsumexp(logits, axis=1, keepdims=True)
-            excess = np.exp(logits - losses) - hot
-        num_rows = len(logits)
-        loss = losses.sum(dtype=np.float64) - float(np.einsum("nk,nk->", hot, logits, dtype=np.float64))
+        """Return the loss and its gradient, from blocks of rows.
+
+        The products are what costs, and have the kind of the rows.
+        """
+        values = flat.reshape(self._rows.shape[1] + 1, -1)
+        weights, bias = values[:-1].astype(self._rows.dtype), values[-1].astype(self._rows.dtype)
+        loss, slope = 0.0, np.zeros_like(values)
+        step = max(1, BLOCK_BYTES // (4 * weights.itemsize * max(1, len(bias))))
+        for start in range(0, len(self._rows), step):
+            part = slice(start, start + step)
+            rows = self._rows[part]
+            losses, excess = self._excess(rows @ weights + bias, part)
+            loss += losses
+            slope[:-1] += rows.T @ excess
+            slope[-1] += excess.sum(axis=0, dtype=np.float64)
+        slope /= len(self._rows)
         pull = self._penalty * values[:-1]
-        slope = np.empty_like(values)
-        slope[:-1] = (self._rows.T @ excess) / num_rows + pull
-        slope[-1] = excess.sum(axis=0, dtype=np.float64) / num_rows
-        return float(loss / num_rows + 0.5 * np.vdot(pull, values[:-1])), slope.ravel()
+        slope[:-1] += pull
+        return float(loss / len(self._rows) + 0.5 * np.vdot(pull, values[:-1])), slope.ravel()
+
+    def _excess(self, logits: NDArray[Any], part: slice) -> tuple[float, NDArray[Any]]:
+        """Return the summed loss of some rows and its gradient in their logits [b, K]."""
+        if self._sets is not None:
+            hot = self._sets[part].astype(logits.dtype)
+            taken = float(np.einsum("nk,nk->", hot, logits, dtype=np.float64))
+            losses, excess = np.logaddexp(0, logits), special.expit(logits) - hot
+        else:
+            own = (np.arange(len(logits)), self._codes[part])
+            taken = float(logits[own].sum(dtype=np.float64))
+            losses = special.logsumexp(logits, axis=1, keepdims=True)
+            excess = np.exp(logits - losses)
+            excess[own] -= 1
+        return float(losses.sum(dtype=np.float64)) - taken, excess
 
     def _solution(self, values: Floats, gradient: float) -> _Solution:
         weights = np.zeros((len(values) - 1, len(self._fitted)))

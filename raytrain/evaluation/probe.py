@@ -26,7 +26,7 @@ from raytrain.evaluation.features import FeatureFile, Mode, control_name, layers
 from raytrain.evaluation.gram import Representations, join, train_test_gram
 from raytrain.evaluation.protocols import HEAD, PROTOCOLS, Head, answer_head, answer_ridge
 from raytrain.evaluation.ridge import RidgeResult, fit_ridge, group_order
-from raytrain.evaluation.task import TOP, Answer, Question, Task
+from raytrain.evaluation.task import Answer, Question, Task
 
 __all__ = [
     "GramPair",
@@ -79,6 +79,8 @@ class ProbeRequest:
     reference: str = "identity"
     """pathway whose gain the others' gains are compared with, where it is among them"""
     split: str = "test"
+    device: str = "cpu"
+    """where nearest neighbours are looked for"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +120,13 @@ def measure(request: ProbeRequest) -> Measured:
         _answer_side(request, task, sets, subsets, naming, answers)
     for floor in request.floors:
         features = [_open(request, floor_name(floor), len(task.labels))]
-        shared = Representations(task.train, task.test)
+        shared = Representations(task.train, task.test, num_classes=task.num_classes)
         for protocol in request.protocols:
             question = Question(task=task, features=features, mode="flat", shared=shared)
-            answers[protocol, floor_name(floor)] = PROTOCOLS[protocol].answer(question)
+            answers[protocol, floor_name(floor)] = PROTOCOLS[protocol].answer(question).measured(task)
     for key, head in request.heads.items():
-        answers[HEAD, key] = answer_head(task, _open(request, key, len(task.labels)), head)
+        file = _open(request, key, len(task.labels))
+        answers[HEAD, key] = answer_head(task, file, head).measured(task)
     layers = answer_layers(task, Path(request.folder), request.pathways) if request.layers else {}
     table = _table(request, task, answers | {("ridge", key): answer for key, answer in layers.items()})
     writer = EntryWriter(
@@ -157,7 +160,7 @@ def _answer_side(
     answers: dict[tuple[str, str], Answer],
 ) -> None:
     """Answer for all representations of the trained pathways, or of their controls."""
-    shared = Representations(task.train, task.test)
+    shared = Representations(task.train, task.test, num_classes=task.num_classes)
     files = {name: _open(request, naming(name), len(task.labels)) for name in request.pathways}
 
     def question(names: tuple[str, ...]) -> Question:
@@ -167,18 +170,17 @@ def _answer_side(
     for protocol in request.protocols:
         for names in sets:
             key = "+".join(names)
-            answers[protocol, naming(key)] = PROTOCOLS[protocol].answer(question(names))
+            answers[protocol, naming(key)] = PROTOCOLS[protocol].answer(question(names)).measured(task)
             if protocol == "ridge" and naming is control_name:
                 # All features have unit variance, so that the trained one's strength means the same here.
                 unit = answers[protocol, naming(key)].unit
                 strength = answers[protocol, key].settings["strength"] / unit
-                answers[protocol, same_strength_name(key)] = answer_ridge(
-                    question(names), strengths=[strength]
-                )
+                again = answer_ridge(question(names), strengths=[strength])
+                answers[protocol, same_strength_name(key)] = again.measured(task)
     for names in subsets:
         place = ("ridge", naming("+".join(names)))
         if place not in answers:
-            answers[place] = answer_ridge(question(names))
+            answers[place] = answer_ridge(question(names)).measured(task)
 
 
 def _head_entries(request: ProbeRequest, writer: EntryWriter) -> list[dict[str, Any]]:
@@ -217,6 +219,7 @@ def _task(request: ProbeRequest) -> Task:
         split=request.split,
         seed=request.seed,
         classifier=request.classifier,
+        device=request.device,
     )
 
 
@@ -235,11 +238,11 @@ def _open(request: ProbeRequest, name: str, num_rows: int) -> FeatureFile:
 
 
 def _table(request: ProbeRequest, task: Task, answers: dict[tuple[str, str], Answer]) -> Table:
-    truth = task.truth(task.test)
-    rows: dict[Row, Any] = {}
-    for (protocol, key), answer in answers.items():
-        found = answer.rows(truth, top=task.num_classes > TOP)
-        rows |= {(protocol, key, figure): values for figure, values in found.items()}
+    rows: dict[Row, Any] = {
+        (protocol, key, figure): values
+        for (protocol, key), answer in answers.items()
+        for figure, values in answer.figures.items()
+    }
     return Table(rows, task.groups[task.test], num_resamples=request.num_bootstrap, seed=request.seed)
 
 

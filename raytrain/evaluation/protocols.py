@@ -1,6 +1,6 @@
 """The probes by name, and a network's own classifier: how a question is answered, and how that is said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from raytrain.evaluation.features import BLOCK_BYTES, Features, Mode
 from raytrain.evaluation.knn import answer_knn, describe_knn
 from raytrain.evaluation.logistic import answer_logistic, describe_logistic
 from raytrain.evaluation.ridge import STRENGTHS, fit_ridge
+from raytrain.evaluation.room import FEWER_TESTED, check_room
 from raytrain.evaluation.task import Answer, Question, Task, Words
 
 
@@ -81,18 +82,22 @@ class Head:
         Raises:
             DataError: features of another width.
         """
+        found = [logits for _, logits in self.blocks(features, rows)]
+        return np.concatenate([np.zeros((0, len(self.bias))), *found])
+
+    def blocks(self, features: Features, rows: Integers) -> Iterator[tuple[Integers, Floats]]:
+        """Yield some of the rows with their logits at a time; see `logits`."""
         width, expected = features.width(self.mode), self.weight.shape[1]
         if width != expected:
             raise DataError(
                 f"features {features.name}: {width} a sample, but the network's classifier takes {expected}; "
                 "run represent again"
             )
-        found = np.empty((len(rows), len(self.bias)))
-        step = max(1, BLOCK_BYTES // (4 * width))
+        step = max(1, BLOCK_BYTES // (4 * width + 24 * len(self.bias)))
         for start in range(0, len(rows), step):
-            values = features.read(rows[start : start + step], self.mode)
-            found[start : start + step] = values @ self.weight.T + self.bias
-        return found
+            part = rows[start : start + step]
+            found = features.read(part, self.mode) @ self.weight.T + self.bias
+            yield part, np.asarray(found, dtype=np.float64)
 
 
 def answer_head(task: Task, features: Features, head: Head) -> Answer:
@@ -100,14 +105,22 @@ def answer_head(task: Task, features: Features, head: Head) -> Answer:
 
     Nothing is chosen; `train_accuracy` (mean of the labels where there are several) is there to be compared.
     """
+    check_room(
+        f"classifier of {features.name}: {len(task.test)} test samples",
+        {f"scores of {len(head.bias)} classes": 24.0 * len(task.test) * len(head.bias)},
+        advice=FEWER_TESTED,
+    )
     scores = head.logits(features, task.test)
-    seen = _decide(head.logits(features, task.train), several=task.several)
+    right = sum(
+        np.count_nonzero(_decide(found, several=task.several) == task.truth(rows))
+        for rows, found in head.blocks(features, task.train)
+    )
     return Answer(
         predictions=_decide(scores, several=task.several),
         scores=scores,
         columns=np.arange(len(head.bias)),
         criterion="train_accuracy",
-        chosen=float(np.mean(seen == task.truth(task.train))),
+        chosen=right / task.truth(task.train).size,
     )
 
 

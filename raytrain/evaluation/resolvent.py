@@ -41,22 +41,20 @@ class Resolvent:
         """Return the same with its rows in another order."""
         return dataclasses.replace(self, rows=self.rows[order])
 
-    def coefficients(self, targets: Floats, strengths: Floats) -> Floats:
-        """Return the ridge solution for centred targets [n, C], in coordinates for `predict`: [S, k, C]."""
-        return self.arrow.solve(self.rows.T @ targets, strengths)
+    def residuals(self, rows: slice, targets: Floats, solved: Floats, strengths: Floats) -> Floats:
+        """Return (I - H) targets of some rows, [S, b, C], for their centred targets [b, C].
 
-    def residuals(self, targets: Floats, strengths: Floats) -> Floats:
-        """Return (I - H) targets, for centred targets [n, C]: [S, n, C]."""
-        solved = self.coefficients(targets, strengths)
+        `solved` [S, k, C]: what `arrow.solve` makes of Z' targets over all rows.
+        """
         num, width, columns = solved.shape
         side_by_side = np.ascontiguousarray(solved.transpose(1, 0, 2)).reshape(width, num * columns)
-        fitted = (self.rows @ side_by_side).reshape(self.num_rows, num, columns).transpose(1, 0, 2)
+        fitted = (self.rows[rows] @ side_by_side).reshape(len(targets), num, columns).transpose(1, 0, 2)
         return targets - fitted if self.constant is None else strengths[:, None, None] * fitted
 
     def complements(self, start: int, stop: int, size: int, strengths: Floats, border: Floats) -> Floats:
         """Return (I - H - 1/n) of groups of equal size in rows start .. stop: [S, groups, size, size].
 
-        `border` is `Arrow.border_rows` of all rows.
+        `border` is `Arrow.border_rows` of these rows.
         """
         quadratic = self._quadratic(start, stop, size, strengths, border)
         if self.constant is None:
@@ -102,7 +100,7 @@ class Resolvent:
                 found[first : first + step, row:, row] = products
         quadratic = np.ascontiguousarray(found.transpose(3, 0, 1, 2))
         if len(self.arrow.corner):
-            cut = border[:, start:stop].reshape(len(strengths), count, size, -1)
+            cut = border.reshape(len(strengths), count, size, -1)
             inverse = np.linalg.inv(self.arrow.schur(np.ascontiguousarray(weights.T), strengths))
             quadratic += (cut @ inverse[:, None]) @ cut.transpose(0, 1, 3, 2)
         return quadratic

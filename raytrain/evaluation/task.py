@@ -1,7 +1,7 @@
 """What is asked of every probe, and what each answers: the same rows, labels and groups for all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Task:
     split: str
     seed: int
     classifier: ClassifierProbeConfig
+    device: str = "cpu"
+    """where nearest neighbours are looked for"""
 
     @property
     def several(self) -> bool:
@@ -72,6 +74,13 @@ class Answer:
     """what was chosen, by the name that summary.json gives it"""
     unit: float = 1.0
     """the mean eigenvalue, which ridge's strength is a multiple of"""
+    figures: Mapping[str, Floats] = field(default_factory=dict)
+    """what `measured` found"""
+
+    def measured(self, task: Task) -> "Answer":
+        """Return the answer with its figures in place of its scores: m x K numbers are not for keeping."""
+        figures = self.rows(task.truth(task.test), top=task.num_classes > TOP)
+        return replace(self, figures=figures, scores=self.scores[:0])
 
     def rows(self, truth: NDArray[np.integer], *, top: bool) -> dict[str, Floats]:
         """Return each figure of merit as one value a test row: accuracy, and top5 or label_accuracy.

@@ -207,6 +207,7 @@ def probe(setup: RunSetup) -> dict[str, Any]:
             num_bootstrap=config.probe.num_bootstrap,
             floors=["pixels", *operators],
             heads=trained_heads(setup, steps),
+            device=str(device_here(setup.device)),
         )
     )
     write_predictions(setup.folder, measured.predictions)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from raytrain.config import ClassifierProbeConfig
-from raytrain.errors import DataError
+from raytrain.errors import ConfigError, DataError
+from raytrain.evaluation import room
 from raytrain.evaluation.classifier import answer_classifier, describe_classifier, selection
 from raytrain.evaluation.gram import Representations
 from raytrain.evaluation.task import Question, Task
@@ -29,7 +30,12 @@ def question(*features: Rows, **changes: Any) -> Question:
         "classifier": SETTINGS,
     }
     task = Task(**(settings | changes))
-    return Question(task=task, features=features, mode="flat", shared=Representations(task.train, task.test))
+    return Question(
+        task=task,
+        features=features,
+        mode="flat",
+        shared=Representations(task.train, task.test, num_classes=task.num_classes),
+    )
 
 
 def test_planted_classes_are_learnt() -> None:
@@ -153,3 +159,17 @@ def test_one_group_cannot_be_held_back() -> None:
     asked = question(planted("a"), train=TRAIN[:3], select=np.zeros(0, np.int64))
     with pytest.raises(DataError, match="all training samples are of one group, so none can be held back"):
         answer_classifier(asked)
+
+
+def test_features_and_scores_that_would_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "GIB", 1000)
+    monkeypatch.setattr(room, "MAX_GIB", 10.0)
+    features = planted("a")
+    monkeypatch.setattr(Rows, "read", None)
+    text = (
+        r"^classifier of a: 120 samples x 12 features: needs 15\.8 GiB \(features, twice 11\.5, scores of 60 "
+        r"samples x 3 classes 4\.32\), more than the 10 GiB that a probe may hold; set probe\.features = "
+        r"'pooled' or lower encoder\.width$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        answer_classifier(question(features))

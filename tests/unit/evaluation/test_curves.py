@@ -154,8 +154,8 @@ def test_the_gram_route_is_taken_where_features_outnumber_rows(
     from raytrain.evaluation.features import open_features
 
     file = open_features(folder, "lbp")  # 18 features
-    Representations(TRAIN, TEST).resolvent([file], "flat")
-    Representations(TRAIN[:18], TEST).resolvent([file], "flat")
+    Representations(TRAIN, TEST, num_classes=2).resolvent([file], "flat")
+    Representations(TRAIN[:18], TEST, num_classes=2).resolvent([file], "flat")
     assert routes == ["moments", "gram"]
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from raytrain.errors import ConfigError
 from raytrain.evaluation import gram as module
+from raytrain.evaluation import room
 from raytrain.evaluation.features import FeatureFile, FeatureWriter, Mode, open_features
 from raytrain.evaluation.gram import Representations, factor_features, join, train_test_gram
 from raytrain.evaluation.ridge import Factor, factor_gram
@@ -78,7 +80,7 @@ def test_route_follows_the_smaller_side(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "factor_gram", lambda pair: routes.append("dual"))
     monkeypatch.setattr(module, "factor_features", lambda *given: routes.append("primal"))
     narrow, wide = stored(tmp_path, "a", cells=2, channels=3), stored(tmp_path, "bb", cells=3, channels=3)
-    representations = Representations(TRAIN, TEST)
+    representations = Representations(TRAIN, TEST, num_classes=2)
     for files in ([narrow], [wide], [narrow, wide]):
         representations.factor(files, "flat")
     assert routes == ["primal", "dual", "dual"]
@@ -93,7 +95,7 @@ def test_gram_matrices_are_computed_once(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "train_test_gram", counted)
     files = [stored(tmp_path, "a", cells=2, channels=9), stored(tmp_path, "bb", cells=3, channels=8)]
-    representations = Representations(TRAIN, TEST)
+    representations = Representations(TRAIN, TEST, num_classes=2)
     joined = representations.factor(files, "flat")
     single = [representations.factor([file], "flat") for file in files]
     assert calls == ["a", "bb"]
@@ -109,16 +111,38 @@ def test_a_dead_pathway_adds_nothing(tmp_path: Path, name: str) -> None:
     writer.write(0, np.full((12, 1, channels), 0.1))
     writer.close()
     dead, other = open_features(tmp_path, name), stored(tmp_path, "bb", cells=1, channels=3)
-    alone = Representations(TRAIN, TEST).factor([dead], "flat")
+    alone = Representations(TRAIN, TEST, num_classes=2).factor([dead], "flat")
     assert alone.train.shape == (7, 0)
-    joined = Representations(TRAIN, TEST).factor([dead, other], "flat")
-    single = Representations(TRAIN, TEST).factor([other], "flat")
+    joined = Representations(TRAIN, TEST, num_classes=2).factor([dead, other], "flat")
+    single = Representations(TRAIN, TEST, num_classes=2).factor([other], "flat")
     np.testing.assert_allclose(inner_products(joined), inner_products(single), atol=1e-10)
 
 
-@pytest.mark.parametrize("limit", ["MAX_SIDE", "MAX_FACTOR_GIB"])
-def test_too_much_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    monkeypatch.setattr(module, limit, 1e-9 if limit == "MAX_FACTOR_GIB" else 4)
+def test_too_many_samples_and_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SIDE", 4)
     file = stored(tmp_path, "rg", cells=2, channels=5)
-    with pytest.raises(ConfigError, match=r"probe of rg: 7 training samples x 10 features.*'pooled'"):
-        Representations(TRAIN, TEST).factor([file], "flat")
+    text = (
+        r"^probe of rg: 7 training samples x 10 features; one of the two must be at most 4; "
+        r"set probe\.features = 'pooled' or lower encoder\.width$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        Representations(TRAIN, TEST, num_classes=2).factor([file], "flat")
+
+
+@pytest.mark.parametrize("ask", [Representations.factor, Representations.resolvent])
+def test_many_classes_are_counted_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(room, "GIB", 1000)
+    monkeypatch.setattr(room, "MAX_GIB", 10.0)
+    file = stored(tmp_path, "rg", cells=2, channels=5)
+    few = Representations(TRAIN, TEST, num_classes=2)
+    ask(few, [file], "flat")
+    monkeypatch.setattr(FeatureFile, "read", None)
+    text = (
+        r"^probe of rg: 7 training samples x 10 features: needs 22\.5 GiB \(factor 0\.616, weights of "
+        r"83 classes 13\.9, scores of 4 test samples 7\.97\), more than the 10 GiB that a probe may "
+        r"hold; set probe\.features = 'pooled' or lower encoder\.width$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        ask(Representations(TRAIN, TEST, num_classes=83), [file], "flat")

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytrain.errors import DataError
-from raytrain.evaluation.features import FeatureWriter, control_name
+from raytrain.config import ClassifierProbeConfig
+from raytrain.errors import ConfigError, DataError
+from raytrain.evaluation import room
+from raytrain.evaluation.features import FeatureWriter, control_name, open_features
 from raytrain.evaluation.probe import ProbeRequest, measure
-from raytrain.evaluation.protocols import Head
+from raytrain.evaluation.protocols import Head, answer_head
+from raytrain.evaluation.task import Task
 
 GROUPS = np.repeat(np.arange(40), 4)
 NUM_CLASSES, CELLS, CHANNELS = 7, 3, 5
@@ -176,3 +179,27 @@ def test_features_of_another_width_are_refused(request_of_two: ProbeRequest) -> 
     heads = {key: dataclasses.replace(own, mode="flat") for key, own in request.heads.items()}
     with pytest.raises(DataError, match="features lbp: 15 a sample, but the network's classifier takes 5"):
         measure(dataclasses.replace(request, heads=heads))
+
+
+def test_scores_that_would_not_fit_are_refused(
+    request_of_two: ProbeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = open_features(request_of_two.folder, "lbp")
+    task = Task(
+        labels=LABELS,
+        label_sets=None,
+        groups=GROUPS,
+        train=TRAIN,
+        select=TRAIN[:0],
+        test=TEST,
+        split="test",
+        seed=0,
+        classifier=ClassifierProbeConfig(),
+    )
+    monkeypatch.setattr(room, "GIB", 1000)
+    text = (
+        r"^classifier of lbp: 64 test samples: needs 10\.8 GiB \(scores of 7 classes 10\.8\), more than "
+        r"the 8 GiB that a probe may hold; test on fewer samples$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        answer_head(task, rows, head("lbp", "flat"))

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from raytrain.config import ClassifierProbeConfig
+from raytrain.errors import ConfigError
 from raytrain.evaluation import knn as module
+from raytrain.evaluation import neighbours, room
 from raytrain.evaluation.gram import Representations
 from raytrain.evaluation.knn import TEMPERATURE, answer_knn, num_neighbours
 from raytrain.evaluation.task import Question, Task
@@ -54,7 +56,7 @@ def task(**changes: Any) -> Task:
 
 def question(*features: Rows, **changes: Any) -> Question:
     asked = task(**changes)
-    shared = Representations(asked.train, asked.test)
+    shared = Representations(asked.train, asked.test, num_classes=NUM_CLASSES)
     return Question(task=asked, features=features, mode="flat", shared=shared)
 
 
@@ -74,10 +76,11 @@ def plain_shares(
     return np.asarray((weights[:, None] * hot[nearest]).sum(axis=0) / weights.sum())
 
 
-@pytest.mark.parametrize("block_bytes", [1, 3000, 1 << 28])
+@pytest.mark.parametrize("block_bytes", [1, 3000, 1 << 29])
 @pytest.mark.parametrize("names", [["a"], ["a", "bb"]])
 def test_votes_equal_brute_force(monkeypatch: pytest.MonkeyPatch, block_bytes: int, names: list[str]) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(neighbours, "QUERY_BYTES", block_bytes)
     features = [planted(name, width=4 * len(name) + 8) for name in names]
     answer = answer_knn(question(*features))
     hot = np.eye(NUM_CLASSES)[LABELS[TRAIN]]
@@ -139,3 +142,30 @@ def test_rows_of_zeros_are_no_accident() -> None:
     features = Rows("dead", np.zeros((120, 5), np.float32))
     answer = answer_knn(question(features))
     assert np.isfinite(answer.chosen)
+
+
+def test_the_training_rows_are_read_once_for_all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    class Counted(Rows):
+        def read(self, rows: Any, mode: str, *, columns: slice = slice(None)) -> np.ndarray:
+            read.append(len(rows))
+            return super().read(rows, mode, columns=columns)
+
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 4000)
+    features = Counted("a", planted("a").values)
+    answer_knn(question(features))
+    # the test rows and, without their groups, all training rows: each once, and the training rows beside them
+    assert sum(read) == len(TEST) + len(TRAIN) + 2 * len(TRAIN)
+    assert max(read[1:-1]) <= len(TRAIN)
+
+
+def test_scores_of_too_many_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "GIB", 1000)
+    monkeypatch.setattr(room, "MAX_GIB", 2.0)
+    text = (
+        r"^nearest neighbours of 30 test samples: needs 2\.16 GiB \(scores of 3 classes 2\.16\), more than "
+        r"the 2 GiB that a probe may hold; test on fewer samples$"
+    )
+    with pytest.raises(ConfigError, match=text):
+        answer_knn(question(planted("a")))

@@ -8,11 +8,14 @@ from raytrain.evaluation.labels import group_members, taught
 def test_classes_become_columns_in_order() -> None:
     lesson = taught([7, 2, 7, 4], num_rows=4, num_classes=9, name="x")
     assert lesson.columns.tolist() == [2, 4, 7]
-    np.testing.assert_array_equal(lesson.hot, [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 1, 0]])
-    np.testing.assert_array_equal(lesson.signs, 2 * lesson.hot - 1)
+    np.testing.assert_array_equal(lesson.hot(), [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    np.testing.assert_array_equal(lesson.signs(), 2 * lesson.hot() - 1)
     scores = np.array([[0.0, 1, 2], [3, 1, 2], [1, 5, 2], [0, 9, 1]])
     assert lesson.decide(scores).tolist() == [7, 2, 4, 4]
-    assert lesson.right(scores) == 0.75
+    assert (lesson.right(scores), lesson.decisions(4)) == (3, 4)
+    assert lesson.right(scores[2:], slice(2, 4)) == 1
+    np.testing.assert_array_equal(lesson.shares, lesson.hot().mean(axis=0))
+    np.testing.assert_array_equal(lesson.take(np.array([3, 0])).hot(), lesson.hot(np.array([3, 0])))
 
 
 def test_label_sets_are_decided_at_a_boundary() -> None:
@@ -22,8 +25,10 @@ def test_label_sets_are_decided_at_a_boundary() -> None:
     np.testing.assert_array_equal(lesson.decide(scores), [[1, 1], [1, 0], [1, 1]])
     np.testing.assert_array_equal(lesson.decide(scores, boundary=0.5), [[1, 0], [1, 0], [0, 0]])
     assert lesson.decide(scores).dtype == np.uint8
-    assert lesson.right(scores) == pytest.approx(4 / 6)
-    assert lesson.right(scores, boundary=0.5) == pytest.approx(3 / 6)
+    assert (lesson.right(scores), lesson.decisions(3)) == (4, 6)
+    assert lesson.right(scores[1:], np.array([1, 2])) == 3
+    np.testing.assert_array_equal(lesson.shares, sets.mean(axis=0))
+    assert lesson.right(scores, boundary=0.5) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from raytrain.errors import DataError
 from raytrain.evaluation import logistic as module
-from raytrain.evaluation.factor import Factor, GramPair, factor_gram
+from raytrain.evaluation.factor import Factor, GramPair, factor_blocks, factor_gram
 from raytrain.evaluation.labels import taught
-from raytrain.evaluation.logistic import fit_logistic, group_folds
+from raytrain.evaluation.logistic import LogisticResult, fit_logistic, group_folds
 
 NUM_CLASSES = 4
 
@@ -164,3 +166,30 @@ def test_what_cannot_be_fitted(labels: list[int], groups: list[int], message: st
     features = np.arange(6.0).reshape(3, 2)
     with pytest.raises(DataError, match=message):
         fit_logistic(factor_of(features, features), labels, groups, num_classes=3)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_blocks_of_rows_change_nothing_and_hold_no_table(
+    monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    """2000 rows x 100 classes are 1.5 MiB a table of float64."""
+    random = np.random.default_rng(0)
+    features, classes = random.standard_normal((2000, 4)), random.integers(0, 100, 2000)
+    labels = (classes[:, None] == np.arange(100)).astype(np.uint8) if several else classes
+    features -= features.mean(axis=0)
+    factor = factor_blocks(lambda: iter([features]), lambda: iter([features[:20]]))
+
+    def fit() -> LogisticResult:
+        return fit_logistic(
+            factor, labels, np.arange(2000) // 2, num_classes=100, strengths=[1e5, 1e6], num_folds=2
+        )
+
+    whole = fit()
+    monkeypatch.setattr(module, "BLOCK_BYTES", 50_000)
+    tracemalloc.start()
+    parts = fit()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (1_400_000 if several else 800_000)  # label sets themselves are 200 kB a copy
+    assert (parts.strength, parts.fold_accuracy) == (whole.strength, whole.fold_accuracy)
+    np.testing.assert_allclose(parts.scores, whole.scores, atol=1e-3)

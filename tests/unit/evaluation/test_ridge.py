@@ -1,3 +1,7 @@
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +17,6 @@ from raytrain.evaluation.ridge import (
     factor_gram,
     fit_ridge,
     group_order,
-    leave_group_out,
 )
 
 NUM_CLASSES = 3
@@ -89,6 +92,18 @@ def refit_without(
 
 def one_vs_rest(labels: np.ndarray) -> np.ndarray:
     return np.where(labels[:, None] == np.unique(labels), 1.0, -1.0)
+
+
+def leave_group_out(
+    features: Any, targets: np.ndarray, members: np.ndarray, *, strengths: Any
+) -> Iterator[np.ndarray]:
+    """Yield the predictions of all rows, joined from the blocks, for each strength."""
+    found = np.full((len(np.atleast_1d(strengths)), *targets.shape), np.nan)
+    asked = ridge.Targets(of=lambda rows: targets[rows], mean=targets.mean(axis=0))
+    for held_out in ridge.leave_group_out(features, asked, members, strengths=strengths):
+        assert np.isnan(found[np.ix_(held_out.strengths, held_out.rows)]).all()  # each row once
+        found[np.ix_(held_out.strengths, held_out.rows)] = held_out.scores
+    yield from found
 
 
 @pytest.fixture(params=[3, 96], ids=["small pieces", "pieces"])
@@ -258,6 +273,25 @@ def test_what_cannot_be_fitted(labels: list[int], groups: list[int], message: st
 def test_no_rows() -> None:
     with pytest.raises(DataError, match="no training rows"):
         factor_blocks(lambda: iter(()), lambda: iter(()))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_no_table_of_rows_and_classes_is_made(monkeypatch: pytest.MonkeyPatch, several: bool) -> None:
+    """4000 rows x 500 classes are 15 MiB a table, of which there were eight; a block of rows takes one."""
+    monkeypatch.setattr(ridge, "SCORE_BYTES", 1 << 20)
+    random = np.random.default_rng(0)
+    features, classes = random.standard_normal((4000, 6)), random.integers(0, 500, 4000)
+    labels = (classes[:, None] == np.arange(500)).astype(np.uint8) if several else classes
+    resolved = resolvent.resolvent_of_factor(primal(features, features[:20]))
+    tracemalloc.start()
+    result = fit_ridge(resolved, labels, np.arange(4000) // 2, num_classes=500, strengths=[0.1, 1.0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 << 20
+    monkeypatch.undo()
+    whole = fit_ridge(resolved, labels, np.arange(4000) // 2, num_classes=500, strengths=[0.1, 1.0])
+    assert (result.strength, result.logo_accuracy) == (whole.strength, whole.logo_accuracy)
+    np.testing.assert_allclose(result.scores, whole.scores, atol=1e-10)
 
 
 @pytest.mark.usefixtures("leaf")

@@ -5,9 +5,8 @@ import pytest
 from sklearn.decomposition import PCA
 
 from raytrain.errors import DataError
-from raytrain.evaluation import space
 from raytrain.evaluation.features import FeatureWriter
-from raytrain.evaluation.space import nearest, principal_components, tsne
+from raytrain.evaluation.space import principal_components, tsne
 
 
 def write(folder: Path, name: str, values: np.ndarray) -> np.ndarray:
@@ -17,40 +16,6 @@ def write(folder: Path, name: str, values: np.ndarray) -> np.ndarray:
     writer.write(0, values)
     writer.close()
     return values.astype(np.float16).astype(np.float64).reshape(len(values), -1)
-
-
-def cosines(features: np.ndarray) -> np.ndarray:
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    return unit @ unit.T
-
-
-def test_nearest_are_those_of_the_highest_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(0)
-    first = cosines(write(tmp_path, "a", random.normal(size=(30, 2, 3))))
-    second = cosines(write(tmp_path, "b", 50 * random.normal(size=(30, 4, 2))))
-    queries, candidates = np.array([3, 1, 20]), np.array([2, 5, 7, 8, 11, 12, 19, 25, 28])
-    monkeypatch.setattr(space, "BLOCK_ROWS", 4)  # the best may lie in any block
-    for names, expected in ((["a"], first), (["a", "b"], (first + second) / 2)):
-        found = nearest(tmp_path, names, queries, candidates, num=4, mode="flat")
-        for place, query in enumerate(queries):
-            order = sorted(candidates, key=lambda row: -expected[query, row])[:4]
-            assert found.rows[place].tolist() == order
-            np.testing.assert_allclose(found.cosines[place], expected[query, order], atol=1e-6)
-
-
-def test_ties_go_to_the_earlier_row_and_zeros_are_near_nobody(tmp_path: Path) -> None:
-    values = np.zeros((5, 1, 2))
-    values[[0, 1, 2]] = [1, 0]
-    values[3] = [0, 1]
-    write(tmp_path, "a", values)
-    found = nearest(tmp_path, ["a"], np.array([0, 4]), np.array([1, 2, 3]), num=3, mode="pooled")
-    assert found.rows.tolist() == [[1, 2, 3], [1, 2, 3]]
-    assert found.cosines.tolist() == [[1, 1, 0], [0, 0, 0]]
-
-
-def test_missing_features_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no finished features 'a'"):
-        nearest(tmp_path, ["a"], np.array([0]), np.array([1]), num=1, mode="flat")
 
 
 def test_principal_components_are_those_of_unit_variance_pathways(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from pipelines.forms.randomness import generator
 from pipelines.modalities import modality_of
 from raytrain.errors import DataError
+from raytrain.evaluation.neighbours import Nearest, nearest
 from raytrain.evaluation.probe import control_name
 from raytrain.evaluation.represent import evaluation_source
-from raytrain.evaluation.space import Nearest, nearest, principal_components, tsne
+from raytrain.evaluation.space import principal_components, tsne
 from raytrain.reporting.figures.canvas import Drawing
 from raytrain.reporting.figures.embedding import embedding
 from raytrain.reporting.figures.neighbours import Neighbours, neighbours
