@@ -1,7 +1,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -26,6 +26,20 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
     made = Ranks(tmp_path_factory.mktemp("ranks"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of a report are made but not drawn, nor points spread by t-SNE: most of its time."""
+    from matplotlib.figure import Figure
+
+    from raytrain.reporting.report.sections import space
+
+    def savefig(figure: Figure, target: IO[Any], *, format: str, **_: Any) -> None:
+        target.write('<svg viewBox="0 0 1 1"></svg>' if format == "svg" else b"\x89PNG")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr(space, "tsne", lambda points, *, seed: points[:, :2])
 
 
 def run_values(**changes: Any) -> dict[str, Any]:

@@ -3,11 +3,9 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from raytrain.errors import ConfigError, DataError
@@ -71,16 +69,6 @@ class Reader(HTMLParser):
             self.texts[self.section] = f"{self.texts.get(self.section, '')} {' '.join(data.split())}".strip()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made but not drawn, which takes most of the time."""
-
-    def savefig(figure: Figure, target: IO[Any], *, format: str, **_: Any) -> None:
-        target.write('<svg viewBox="0 0 1 1"></svg>' if format == "svg" else b"\x89PNG")
-
-    monkeypatch.setattr(Figure, "savefig", savefig)
-
-
 def page_of(folder: Path, **options: str) -> tuple[str, Reader]:
     html = write_report(folder, **options).read_text()
     return html, Reader(html)
@@ -134,7 +122,7 @@ def test_figures_have_no_colour_that_a_theme_cannot_change(full_report: Path) ->
             assert "fill: var(--" in style
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_first_sentences_say_what_came_out(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     path = folder / "summary.json"
@@ -168,7 +156,7 @@ def test_first_sentences_say_what_came_out(make_run: MakeRun, tmp_path: Path) ->
         assert sentence in first
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_an_older_run_says_what_is_missing_and_how_to_get_it(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", full=False)
     summary = json.loads((folder / "summary.json").read_text())
@@ -189,7 +177,7 @@ def test_an_older_run_says_what_is_missing_and_how_to_get_it(make_run: MakeRun, 
     assert "Ridge classifier" in texts["results"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_without_probes_has_a_page(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", full=False)
     summary = json.loads((folder / "summary.json").read_text())
@@ -201,7 +189,7 @@ def test_a_run_without_probes_has_a_page(make_run: MakeRun, tmp_path: Path) -> N
     assert f"raytrain probe {folder}" in read.texts["results"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_data_that_are_gone_or_changed_are_said(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     environment = json.loads((folder / "env.json").read_text())
@@ -220,7 +208,7 @@ def test_data_that_are_gone_or_changed_are_said(make_run: MakeRun, tmp_path: Pat
     assert "Most frequent mistakes" in texts["classes"]  # needs no data
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_data_that_moved_are_named(make_run: MakeRun, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(30):
@@ -236,7 +224,7 @@ def test_data_that_moved_are_named(make_run: MakeRun, tmp_path: Path) -> None:
     assert "of the classes a, c;" in read.texts["space"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_damaged_parts_leave_a_line_and_the_rest_of_the_page(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     (folder / "predictions.npz").write_bytes(b"PK\x03\x04 no")
@@ -251,7 +239,7 @@ def test_damaged_parts_leave_a_line_and_the_rest_of_the_page(make_run: MakeRun, 
     assert "Numbers are layers" in texts["losses"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_text_of_a_run_cannot_become_markup(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
@@ -278,13 +266,13 @@ def test_classes_are_chosen_by_name_or_number(make_run: MakeRun, tmp_path: Path)
             write_report(run.folder, classes=wrong)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_too_few_samples_are_not_drawn(make_run: MakeRun, tmp_path: Path) -> None:
     text = page_of(make_run(tmp_path / "run"), classes="0")[1].texts["space"]
     assert "Only 2 test samples of these classes: too few" in text
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_several_labels_have_no_confusion_matrix_but_scores(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     with np.load(folder / "predictions.npz") as file:
@@ -312,7 +300,7 @@ def test_several_labels_have_no_confusion_matrix_but_scores(make_run: MakeRun, t
         (lambda f: (f / "env.json").write_text("?"), DataError, "env.json: broken"),
     ],
 )
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_wrong_folders_are_refused(
     spoil: object, kind: type[Exception], message: str, make_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -330,7 +318,7 @@ def set_accuracy(folder: Path, name: str, *, accuracy: float, control: float) ->
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_of_seeds_has_its_own_page(make_run: MakeRun, tmp_path: Path) -> None:
     for seed in (0, 1):
         make_run(tmp_path / f"seed-{seed}", seed=seed, full=False)

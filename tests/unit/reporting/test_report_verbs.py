@@ -73,6 +73,7 @@ def test_wrong_calls_end_with_one_line_and_a_code(
     assert said.count("\n") == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_train_ends_with_a_report(tmp_path: Path) -> None:
     values = small_values(out=str(tmp_path / "run"), report=True, training__epochs=1)
     run = api.train(from_mapping(values))

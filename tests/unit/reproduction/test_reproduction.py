@@ -9,8 +9,10 @@ import pytest
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping, load_preset
 from raytrain.errors import ConfigError
+from raytrain.reproduction import study
 from raytrain.reproduction.claims import ALL_SEEDS, CONTROL, Answers, Comparison, claims
 from raytrain.reproduction.figure import choose_classes
+from raytrain.reproduction.fit import _fit_or_known
 from raytrain.reproduction.grid import OPERATORS, STUDIES, find_study, grid_runs
 from raytrain.reproduction.paper import paper_cells
 from raytrain.reproduction.table import table_text
@@ -124,8 +126,18 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYTRAIN_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def fitted_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit in this process: starting two costs more than the fits of a small table."""
+    monkeypatch.setattr(
+        study, "fit_all", lambda tasks, kept, **_: (_fit_or_known(task, kept) for task in tasks)
+    )
+
+
 @pytest.mark.usefixtures("own_cache")
-def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path) -> None:
+def test_a_table_from_training_to_text_and_again_without_training(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     shapes = {"num_train": 40, "num_test": 24}
     first = api.reproduce("table2", template(tmp_path / "a", data__shapes=shapes), num_seeds=2)
     assert (first["trainings"], first["cached"]) == (8, 0)
@@ -141,6 +153,7 @@ def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path
     assert text == table_text(first) + "\n"
     assert "multi-encoder (base x seeds)" in text
     assert "what differs: here 40 samples, 1 epochs, batch 8" in text
+    request.getfixturevalue("fitted_here")
     again = api.reproduce("table2", template(tmp_path / "b", data__shapes=shapes), num_seeds=2)
     assert (again["trainings"], again["cached"]) == (0, 8)
     assert again["fits"] == {"made": 0, "cached": fits}
@@ -152,7 +165,7 @@ def test_a_table_from_training_to_text_and_again_without_training(tmp_path: Path
     assert all(Path(path).stat().st_size > 1000 for path in figure["files"])
 
 
-@pytest.mark.usefixtures("own_cache")
+@pytest.mark.usefixtures("own_cache", "fitted_here")
 def test_the_table_of_video_trains_movnet_once(tmp_path: Path) -> None:
     values = clip_values(tmp_path, ("identity", "movnet"))
     values["training"] |= {"epochs": 1}

@@ -23,16 +23,17 @@ def weights(run: api.Run) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
-    return train(tmp_path_factory.mktemp("three") / "run", probe={"batch_size": 8}, report=True)
+    return train(tmp_path_factory.mktemp("three") / "run", probe={"batch_size": 8})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_surfaces_train_and_are_measured(three: api.Run) -> None:
     entries = {"+".join(entry["pathways"]) for entry in three.summary["probes"]}
     assert entries == {*PATHWAYS, "count+voxels+frames"}
     floors = {floor["name"] for floor in three.summary["probes"][0]["floors"]}
     assert floors == {"pixels", "count", "voxel_grid", "binary_frames"}
     assert three.summary["data"]["decodes"] == 2 * 16
-    page = (three.folder / "report.html").read_text()
+    page = api.report(three.folder).read_text()
     assert "brighter events red" in page
     assert "Not shown" not in page
 

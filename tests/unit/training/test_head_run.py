@@ -24,6 +24,8 @@ from raytrain.training.run_folder import newest_checkpoint, read_run
 from tests.conftest import small_values
 from tests.event_runs import event_values
 
+pytestmark = pytest.mark.usefixtures("undrawn")  # probing again draws again
+
 VGG6 = {"name": "vgg6", "width": 0.03125, "batch_norm": True}
 QUICK = {"optimizer": {"learning_rate": 0.01}, "augmentation": {"crop_px": 32}, "encoder": VGG6}
 PATHWAYS: dict[str, dict[str, Any]] = {
@@ -81,7 +83,7 @@ def check(run: api.Run, name: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
-    return api.train(from_mapping(settings(tmp_path_factory.mktemp("head") / "run", report=True)))
+    return api.train(from_mapping(settings(tmp_path_factory.mktemp("head") / "run")))
 
 
 @pytest.mark.parametrize("name", ["identity", "lbp"])
@@ -121,7 +123,7 @@ def test_only_supervised_pathways_have_it_and_alone(run: api.Run) -> None:
 def test_every_text_tells_of_it(run: api.Run) -> None:
     text = results_text(run.summary)
     assert text.splitlines()[-1].startswith("n 32 in 32 groups; the network's own classifier (")
-    page = html.unescape((run.folder / "report.html").read_text())
+    page = html.unescape(api.report(run.folder).read_text())
     assert "The network's own classifier, 95 % intervals in brackets" in page
     assert "Ridge classifier, 95 % intervals in brackets" in page
     compared = api.compare(run.folder, run.folder).splitlines()

@@ -19,6 +19,7 @@ from raytrain.cli import main
 from raytrain.config import from_mapping
 from raytrain.errors import ConfigError, DivergedError
 from raytrain.pathway import Pathway
+from raytrain.reporting import replay as replay_module
 from raytrain.training.replay import Replay
 from tests.conftest import small_values
 
@@ -35,6 +36,19 @@ def train(out: Path, **changes: Any) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with checkpoints of steps 6 and 9, every step logged."""
     return train(tmp_path_factory.mktemp("trained") / "run")
+
+
+def make_folder(replay: Replay, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def undrawn_sheet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no contact sheet but for the test of it: more than half of a replay's time."""
+    if "draws" not in request.node.name:
+        monkeypatch.setattr(
+            replay_module, "replay_sheet", lambda replay, path: path.parent.mkdir(exist_ok=True)
+        )
 
 
 def replayed(run: Path, pathway: str, step: int, said: list[str] | None = None) -> Replay:
