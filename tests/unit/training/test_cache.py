@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,22 @@ def train(out: Path, **changes: Any) -> dict[str, Any]:
     return api.train(from_mapping({**values, "out": str(out)})).summary
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A cache that holds what one run has trained, to be copied, and the summary of that run."""
+    folder = tmp_path_factory.mktemp("filled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYTRAIN_CACHE", str(folder / "cache"))
+        return folder / "cache", train(folder / "a")
+
+
+@pytest.fixture
+def first(filled: tuple[Path, dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+    """The summary of a first run whose encoders this test's own cache holds."""
+    shutil.copytree(filled[0], tmp_path / "cache")
+    return filled[1]
+
+
 def weights(summary: dict[str, Any]) -> dict[str, str]:
     return {pathway["name"]: pathway["weights_sha256"] for pathway in summary["pathways"]}
 
@@ -33,8 +50,7 @@ def trained(summary: dict[str, Any]) -> dict[str, int]:
     return {p["name"]: p["steps"] - p["cached_steps"] for p in summary["pathways"]}
 
 
-def test_a_second_run_loads_what_the_first_has_trained(tmp_path: Path) -> None:
-    first = train(tmp_path / "a")
+def test_a_second_run_loads_what_the_first_has_trained(tmp_path: Path, first: dict[str, Any]) -> None:
     second = train(tmp_path / "b")
     assert trained(first) == {"identity": 9, "lbp": 9}
     assert trained(second) == {"identity": 0, "lbp": 0}
@@ -45,8 +61,8 @@ def test_a_second_run_loads_what_the_first_has_trained(tmp_path: Path) -> None:
     assert all(line["run"] == "b" for line in lines)
 
 
+@pytest.mark.usefixtures("first")
 def test_an_ablation_trains_only_what_is_new(tmp_path: Path) -> None:
-    train(tmp_path / "a")
     values = small_values()
     pathways = {"lbp": values["pathways"]["lbp"], "rg": {**values["pathways"]["lbp"], "operator": "rg"}}
     summary = train(tmp_path / "b", pathways=pathways)
@@ -78,19 +94,19 @@ def test_a_shorter_schedule_does_not_take_a_longer_one(tmp_path: Path) -> None:
     ],
     ids=["seed", "batch size", "precision", "data"],
 )
+@pytest.mark.usefixtures("first")
 def test_what_changes_the_weights_changes_the_key(tmp_path: Path, changes: dict[str, Any]) -> None:
-    train(tmp_path / "a")
     assert all(steps > 0 for steps in trained(train(tmp_path / "b", **changes)).values())
 
 
+@pytest.mark.usefixtures("first")
 def test_what_does_not_change_the_weights_does_not_change_the_key(tmp_path: Path) -> None:
-    train(tmp_path / "a")
     same = train(tmp_path / "b", data__cache="memory", training__log_every=2, training__checkpoint_every=9)
     assert trained(same) == {"identity": 0, "lbp": 0}
 
 
+@pytest.mark.usefixtures("first")
 def test_changed_code_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(tmp_path / "a")
     real = identity.code_version
     monkeypatch.setattr(identity, "code_version", lambda operator: real(operator) + "changed")
     assert trained(train(tmp_path / "b")) == {"identity": 9, "lbp": 9}
@@ -117,8 +133,7 @@ def test_every_shared_room_exists() -> None:
     assert [room for room in identity.SHARED_ROOMS if not (root / room).exists()] == []
 
 
-def test_a_damaged_entry_is_trained_again(tmp_path: Path) -> None:
-    first = train(tmp_path / "a")
+def test_a_damaged_entry_is_trained_again(tmp_path: Path, first: dict[str, Any]) -> None:
     for state in (tmp_path / "cache").glob("*/step-*/state.safetensors"):
         data = bytearray(state.read_bytes())
         data[-1] ^= 1
@@ -146,8 +161,8 @@ def test_features_count_towards_the_limit(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 1  # the newest alone
 
 
+@pytest.mark.usefixtures("first")
 def test_the_listing_says_what_is_kept(tmp_path: Path) -> None:
-    train(tmp_path / "a")
     cache = EncoderCache.open(CacheConfig())
     assert cache is not None
     rows = {row["name"]: row for row in cache.listing()}
