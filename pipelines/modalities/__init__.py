@@ -8,7 +8,9 @@ from raytrain.config.pathway import PathwayConfig
 from raytrain.config.run import RunConfig
 
 MODALITIES: dict[str, Modality] = {
-    kind.name: kind for kind in (ImageModality(), ClipModality(), EventModality())
+    "image": ImageModality(),
+    "clip": ClipModality(),
+    "events": EventModality(),
 }
 
 

@@ -42,6 +42,15 @@ class OptimizerConfig:
         positive("optimizer.learning_rate", self.learning_rate)
         at_least("optimizer.weight_decay", self.weight_decay, 0)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether no step depends on how many are to come: then a longer training goes on from a shorter one.
+
+        A schedule over the length of the training has to say False here: the number of epochs then becomes
+        part of what identifies the pathway.
+        """
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class PathwayConfig:

@@ -1,6 +1,5 @@
 """The fits of a table: one set of Gram matrices, several representations; in a process of its own."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,7 +8,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import scipy
 import threadpoolctl
 from numpy.typing import NDArray
 
@@ -17,11 +15,8 @@ from raytrain.evaluation.factor import GramPair
 from raytrain.evaluation.features import Mode, open_features
 from raytrain.evaluation.gram import join, train_test_gram
 from raytrain.evaluation.ridge import fit_ridge
+from raytrain.identity import contents_of, fit_ingredients
 from raytrain.reproduction.kept_fits import KeptFits, Predicted
-from raytrain.training.identity import code_of
-
-ROOMS = ("raytrain/evaluation", "raytrain/reproduction/fit.py")
-"""whose code decides what a fit predicts"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +40,19 @@ class FitRequest:
 
     def key(self) -> str:
         """Return a digest of all that decides the predictions: features, rows, labels, code, libraries."""
-        digest = hashlib.sha256(code_of(ROOMS).encode())
-        digest.update(f"{np.__version__} {scipy.__version__} {self.mode} {self.joins} {self.names}".encode())
-        for values in (self.labels, self.groups, self.train, self.test):
-            digest.update(hashlib.sha256(values.astype("<i8").tobytes()).digest())
-        for folder in self.folders:
-            for name in self.names:
-                with Path(folder, f"{name}.npy").open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+        settings = {
+            "mode": self.mode,
+            "joins": self.joins,
+            "names": self.names,
+            "num_folders": len(self.folders),
+        }
+        files = {
+            f"{place}/{name}": contents_of(Path(folder, f"{name}.npy"))
+            for place, folder in enumerate(self.folders)
+            for name in self.names
+        }
+        arrays = {"labels": self.labels, "groups": self.groups, "train": self.train, "test": self.test}
+        return fit_ingredients(settings, arrays=arrays, files=files).key
 
 
 def fit_all(

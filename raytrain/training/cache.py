@@ -18,7 +18,6 @@ from typing import Any
 from raytrain.checkpoint import latest_step, load_checkpoint
 from raytrain.config import CacheConfig
 from raytrain.errors import ConfigError
-from raytrain.training.identity import describe_pathway, pathway_key
 from raytrain.training.paths import METRICS
 from raytrain.training.plan import RunSetup
 from raytrain.training.run_folder import write_atomic
@@ -67,7 +66,7 @@ class EncoderCache:
 
         A longer schedule goes on from a shorter one. Nothing is done where the run itself is as far.
         """
-        entry = self._entry(pathway_key(setup, name))
+        entry = self._entry(setup.identity.pathway(name).key)
         own = latest_step(setup.checkpoints(name))
         wanted = setup.num_steps(name)
         for kept in sorted(entry.glob("step-*"), reverse=True):
@@ -86,7 +85,7 @@ class EncoderCache:
 
     def store(self, setup: RunSetup, name: str, outcome: dict[str, Any]) -> None:
         """Keep a finished pathway's last checkpoint, its logged steps and its outcome."""
-        entry = self._entry(pathway_key(setup, name))
+        entry = self._entry(setup.identity.pathway(name).key)
         found = latest_step(setup.checkpoints(name))
         if found is None or not setup.done(name):
             return
@@ -94,7 +93,7 @@ class EncoderCache:
         if (entry / step_name).exists():
             return
         entry.mkdir(parents=True, exist_ok=True)
-        write_atomic(entry / ENTRY, json.dumps(describe_pathway(setup, name), indent=1, default=str))
+        write_atomic(entry / ENTRY, json.dumps(setup.identity.pathway(name).to_json(), indent=1))
         write_atomic(entry / f"outcome-{found[1]}.json", json.dumps(outcome))
         write_atomic(entry / METRICS, "".join(_lines_of(setup.folder / METRICS, name)))
         _link_folder(setup.checkpoints(name) / step_name, entry / step_name)

@@ -29,9 +29,9 @@ from raytrain.evaluation.represent import (
     evaluation_source,
     represent_inline,
 )
+from raytrain.identity import PIXELS
 from raytrain.training.cache import EncoderCache
 from raytrain.training.factory import build_pathway
-from raytrain.training.identity import control_key, evaluation_key, floor_key, pathway_key
 from raytrain.training.paths import PREDICTIONS, QUARANTINE
 from raytrain.training.plan import RunSetup
 from raytrain.training.recorder import write_note
@@ -93,16 +93,16 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
 def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, str, list[str]]]:
     """Yield what is wanted, and how the cache knows it: (name, key of its maker, evaluation, files)."""
     config = setup.config
-    evaluation = evaluation_key(setup, rows)
+    evaluation = setup.identity.features(rows).key[:16]
     for name in config.probed:
         for side, key, what in (
-            (name, pathway_key(setup, name), f"{evaluation}-{_steps_done(setup, name)}"),
-            (control_name(name), control_key(setup, name), evaluation),
+            (name, setup.identity.pathway(name).key, f"{evaluation}-{_steps_done(setup, name)}"),
+            (control_name(name), setup.identity.control(name).key, evaluation),
         ):
             yield side, key, what, [side, *([layers_name(side)] if config.probe.layers else [])]
     operators = dict.fromkeys(pathway.operator.name for pathway in config.pathways.values())
-    for floor in ("pixels", *(name for name in operators if name not in UNCHANGED)):
-        yield f"floor.{floor}", floor_key(setup, floor), evaluation, [f"floor.{floor}"]
+    for floor in (PIXELS, *(name for name in operators if name not in UNCHANGED)):
+        yield f"floor.{floor}", setup.identity.floor(floor).key, evaluation, [f"floor.{floor}"]
 
 
 def _steps_done(setup: RunSetup, name: str) -> int:

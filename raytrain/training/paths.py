@@ -17,9 +17,9 @@ def checkpoints_of(folder: Path, name: str) -> Path:
     return folder / CHECKPOINTS / name
 
 
-def kept_chunks(folder: Path, stream: str, content: int) -> Path:
-    """Return the folder of a stream's kept chunks; `content`: a hash of what they hold."""
-    return folder / CACHE / f"{stream}-{content:016x}"
+def kept_chunks(folder: Path, stream: str, key: str) -> Path:
+    """Return the folder of a stream's kept chunks; `key`: of what they are made of."""
+    return folder / CACHE / f"{stream}-{key[:16]}"
 
 
 def has_steps(folder: Path) -> bool:

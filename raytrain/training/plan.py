@@ -1,13 +1,12 @@
 """Where a run's batches and chunks are: its streams, lanes, plans, limits and cursors, for every executor."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipelines.forms.randomness import hash_words
 from pipelines.modalities import modality_of
 from pipelines.order.event_limits import EventLimits
 from pipelines.order.plan import BatchLimits, BatchPlan, ChunkPlan, Cursor, chunk_samples
@@ -19,6 +18,7 @@ from raytrain.config import PathwayConfig, RunConfig
 from raytrain.config.encoders import ResnetSettings
 from raytrain.device import device_here
 from raytrain.errors import ConfigError
+from raytrain.identity import Identity
 from raytrain.pathway import Pathway
 from raytrain.training.allotment import Allotment
 from raytrain.training.factory import build_pathway
@@ -92,6 +92,12 @@ class RunSetup:
         """The folder of the features files."""
         return self.folder / FEATURES
 
+    @property
+    def identity(self) -> Identity:
+        """What identifies the results of this run."""
+        assert self.manifest is not None, "results are named where the manifest is"
+        return Identity(config=self.config, data=self.manifest.hash, device=self.device)
+
     def streams(self) -> dict[str, list[str]]:
         """Return the pathways of each stream."""
         return streams_of(self.config)
@@ -128,13 +134,10 @@ class RunSetup:
 
     def _cache_folder(self, stream: str) -> str:
         """Return the folder of a stream's kept chunks: another one for other data or other chunks."""
-        assert self.manifest is not None
-        data = self.config.data
-        if data.cache != "disk":
+        if self.config.data.cache != "disk":
             return ""
-        plan = self.chunk_plan(stream)
-        content = (self.manifest.hash, self.config.seed, plan, data.canvas_px, data.fit, data.max_pixels)
-        return str(kept_chunks(self.folder, stream, hash_words(repr(content))))
+        made_of = self.identity.chunks(stream, asdict(self.chunk_plan(stream)))
+        return str(kept_chunks(self.folder, stream, made_of.key))
 
     def plan(self, name: str, rank: int = 0) -> BatchPlan:
         """Return the batches of one rank of a pathway."""

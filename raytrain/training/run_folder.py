@@ -14,8 +14,9 @@ from typing import Any
 
 from pipelines.sources import open_manifest
 from raytrain.checkpoint import Checkpoint, load_latest
-from raytrain.config import ClassifierProbeConfig, ProbeConfig, RunConfig, load_toml, to_toml
+from raytrain.config import RunConfig, load_toml, to_toml
 from raytrain.errors import ConfigError, DataError, StorageError, did_you_mean
+from raytrain.identity import FREE, flatten
 from raytrain.training.paths import (
     CONFIG,
     COUNTERS,
@@ -28,23 +29,6 @@ from raytrain.training.paths import (
 from raytrain.training.plan import RunSetup
 
 PACKAGES = ("raytrain", "torch", "ray", "numpy", "pyarrow", "pillow", "pytorch_wavelets")
-# What may differ when a run goes on: how it is run, not what it computes.
-FREE = {
-    "preset",
-    "out",
-    "report",
-    "training.epochs",
-    "training.executor",
-    "training.max_restarts",
-    "training.log_every",
-}
-FREE |= {"training.checkpoint_every", "training.keep_checkpoints", "training.cpus_per_worker"}
-FREE |= {"training.gpus_per_worker", "data.root", "data.cache", "data.cache_gib", "data.chunk_mib"}
-FREE |= {"data.window_mib", "data.decode_tasks", "data.read_timeout_s", "data.read_retries", "data.lease_s"}
-FREE |= {f"data.splits.{name}" for name in ("pretrain", "probe_train", "select", "test")}
-FREE |= {f"probe.{field.name}" for field in dataclasses.fields(ProbeConfig)}
-FREE |= {f"probe.classifier.{field.name}" for field in dataclasses.fields(ClassifierProbeConfig)}
-FREE |= {"data.quarantine_budget", "data.lanes", "cache.enabled", "cache.folder", "cache.max_gib"}
 
 
 @contextmanager
@@ -138,15 +122,6 @@ def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]
         for key in sorted(first.keys() | second.keys())
         if first.get(key) != second.get(key)
     ]
-
-
-def flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Return a nested table as one level, dots between the names."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        full = f"{path}.{key}" if path else key
-        flat |= flatten(value, full) if isinstance(value, dict) else {full: value}
-    return flat
 
 
 def environment(manifest_hash: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from raytrain import api
 from raytrain.config import CacheConfig, from_mapping
 from raytrain.errors import ConfigError
-from raytrain.training import evaluate, identity
+from raytrain.identity import code, entries
+from raytrain.training import evaluate
 from raytrain.training.cache import EncoderCache, check_folder
 from tests.conftest import small_values
 
@@ -107,30 +110,14 @@ def test_what_does_not_change_the_weights_does_not_change_the_key(tmp_path: Path
 
 @pytest.mark.usefixtures("first")
 def test_changed_code_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = identity.code_version
-    monkeypatch.setattr(identity, "code_version", lambda operator: real(operator) + "changed")
+    def read(name: str) -> code.Source | None:
+        source = code.read_module(name)
+        is_renderer = source is not None and name == "pipelines.generated.shapes"
+        return replace(source, text=source.text + "x = 1\n") if source and is_renderer else source
+
+    monkeypatch.setattr(entries, "_code_of", entries._code_of.__wrapped__)
+    monkeypatch.setattr(entries, "closure", partial(code.closure, read=read))
     assert trained(train(tmp_path / "b")) == {"identity": 9, "lbp": 9}
-
-
-def test_the_code_version_sees_statements_but_not_comments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "raytrain"
-    package.mkdir()
-    versions = []
-    for text in ("x = 1  # one\n", "x  =  1\n", "x = 2\n"):
-        (package / "room.py").write_text(text)
-        monkeypatch.setattr(identity, "SHARED_ROOMS", ("raytrain/room.py",))
-        monkeypatch.setattr(identity, "_root", lambda _: tmp_path)
-        identity.code_version.cache_clear()
-        versions.append(identity.code_version("lbp"))
-    identity.code_version.cache_clear()
-    assert versions[0] == versions[1] != versions[2]
-
-
-def test_every_shared_room_exists() -> None:
-    root = Path(identity.__file__).parents[2]
-    assert [room for room in identity.SHARED_ROOMS if not (root / room).exists()] == []
 
 
 def test_a_damaged_entry_is_trained_again(tmp_path: Path, first: dict[str, Any]) -> None:
