@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,6 +138,20 @@ def plan_sleeping(meta: ClipMeta) -> FramePlan:
     """Hang."""
     time.sleep(1_000)
     return plan_whole(meta)
+
+
+@dataclass(frozen=True)
+class PlanLate:
+    """Hang the first time."""
+
+    mark: str
+    """a file that says there was a first time"""
+
+    def __call__(self, meta: ClipMeta) -> FramePlan:
+        """Ask for every frame."""
+        first = not Path(self.mark).exists()
+        Path(self.mark).touch()
+        return plan_sleeping(meta) if first else plan_whole(meta)
 
 
 def plan_crashing(meta: ClipMeta) -> FramePlan:

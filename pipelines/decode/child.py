@@ -1,13 +1,16 @@
 """Clips decoded in a child process: a decoder that hangs is killed, one that crashes takes nobody with it."""
 
 import atexit
+import contextlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from pipelines.decode.pipe import Pipe, PipeClosedError, PipeTimeoutError
 from pipelines.forms.clips import ClipMeta, DecodedClip
 from pipelines.forms.quarantine import BadSample
 from raytrain.config.data import VideoConfig
+
+T = TypeVar("T")
 
 _COMMAND = ("-P", "-m", "pipelines.decode.child_main")
 _START_TIMEOUT_S = 300.0
@@ -97,7 +102,7 @@ class ClipDecoder:
         except PipeTimeoutError:
             self.close()
             raise BadSample(
-                f"decoding took longer than {timeout_s:g} s; raise data.video.decode_timeout_s"
+                f"decoding took longer than {timeout_s:g} s; raise data.video.decode_timeout_s", "timed_out"
             ) from None
         except PipeClosedError:
             raise BadSample(f"the decoder {self._end()}") from None
@@ -155,8 +160,50 @@ class ClipDecoder:
         self.close()
 
 
+class _Turns:
+    """Many decode at a time, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._decoding = 0
+        self._one_alone = False
+
+    @contextlib.contextmanager
+    def with_others(self) -> Iterator[None]:
+        """Wait for one that wants to be alone, then decode beside others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._one_alone)
+            self._decoding += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._decoding -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody begin, wait for those who have begun, then decode alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._one_alone)
+            self._one_alone = True
+            self._changed.wait_for(lambda: not self._decoding)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._one_alone = False
+                self._changed.notify_all()
+
+
+_TURNS = _Turns()  # of this process, whatever the settings
+
+
 class SharedDecoder:
-    """Decodes clips for any number of threads, each in a child of its own for the time; see `ClipDecoder`."""
+    """Decodes clips for any number of threads, each in a child of its own for the time; see `ClipDecoder`.
+
+    What takes too long is tried once more, with twice the time and alone: late is not broken.
+    """
 
     def __init__(self, config: VideoConfig) -> None:
         self._config = config
@@ -165,19 +212,16 @@ class SharedDecoder:
 
     def decode(self, source: bytes, plan: Any, *, canvas_px: int, fit: Fit, max_pixels: int) -> DecodedClip:
         """Return the planned frames of a clip; see `ClipDecoder.decode`."""
-        decoder = self._take()
-        try:
+
+        def work(decoder: ClipDecoder) -> DecodedClip:
             return decoder.decode(source, plan, canvas_px=canvas_px, fit=fit, max_pixels=max_pixels)
-        finally:
-            self._give(decoder)
+
+        clip, late = self._patiently(work)
+        return replace(clip, late=late)
 
     def probe(self, source: bytes, *, max_pixels: int) -> ClipMeta:
         """Return what is known of a clip before its frames are decoded; see `ClipDecoder.probe`."""
-        decoder = self._take()
-        try:
-            return decoder.probe(source, max_pixels=max_pixels)
-        finally:
-            self._give(decoder)
+        return self._patiently(lambda decoder: decoder.probe(source, max_pixels=max_pixels))[0]
 
     def close(self) -> None:
         """End all children that are idle."""
@@ -185,6 +229,33 @@ class SharedDecoder:
             idle, self._idle = self._idle, []
         for decoder in idle:
             decoder.close()
+
+    def _patiently(self, work: Callable[[ClipDecoder], T]) -> tuple[T, bool]:
+        """Return what the work gives, and whether it needed its second try."""
+        with _TURNS.with_others():
+            decoder = self._take()
+            try:
+                return work(decoder), False
+            except BadSample as bad:
+                if bad.fate != "timed_out":
+                    raise
+            finally:
+                self._give(decoder)
+        once_s = self._config.decode_timeout_s
+        with _TURNS.alone():
+            patient = ClipDecoder(replace(self._config, decode_timeout_s=2 * once_s))
+            try:
+                return work(patient), True
+            except BadSample as bad:
+                if bad.fate != "timed_out":
+                    raise
+                raise BadSample(
+                    f"decoding took longer than {once_s:g} s, and alone than {2 * once_s:g} s; raise "
+                    "data.video.decode_timeout_s",
+                    bad.fate,
+                ) from None
+            finally:
+                patient.close()
 
     def _take(self) -> ClipDecoder:
         with self._lock:

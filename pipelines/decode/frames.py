@@ -49,7 +49,7 @@ def decode_frames(
                     data, side_px=side, offset=planned.large_offset, max_pixels=max_pixels
                 )
         except BadSample as bad:
-            raise BadSample(f"{names[number]}: {bad.reason}") from None
+            raise BadSample(f"{names[number]}: {bad.reason}", bad.fate) from None
     return DecodedClip(meta=meta, frames=frames, large=large, decoder="frames")
 
 
@@ -86,5 +86,5 @@ def _meta(files: _Files, *, rate_hz: float, max_pixels: int) -> ClipMeta:
     try:
         width, height = upright_size(open_image(files[0], max_pixels=max_pixels))
     except BadSample as bad:
-        raise BadSample(f"{files.names[0]}: {bad.reason}") from None
+        raise BadSample(f"{files.names[0]}: {bad.reason}", bad.fate) from None
     return ClipMeta(times_s=np.arange(len(files.names)) / rate_hz, width=width, height=height)

@@ -11,6 +11,7 @@ from pipelines.decode.child import shared_decoder
 from pipelines.decode.frames import decode_frames
 from pipelines.forms.clip_columns import clip_columns
 from pipelines.forms.clips import ClipMeta, ClipPlanner, DecodedClip, FramePlan
+from pipelines.forms.quarantine import LATE, BadSample
 from pipelines.forms.randomness import hash_words
 from pipelines.generated import is_generated, make_sample
 from pipelines.storage.frames import is_frames, list_frames
@@ -18,6 +19,7 @@ from pipelines.storage.payload import read_payload
 from pipelines.storage.places import Storage, count_opened
 from pipelines.storage.rows import Row
 from raytrain.config.data import DataConfig
+from raytrain.errors import DataError
 
 PlanOf = Callable[[ClipMeta], FramePlan]
 
@@ -32,8 +34,9 @@ def read_clip(
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Return the frames of a row's clip that the planner's requests take: the columns of `decode.clip`.
 
-    With them what is counted of the clip: `short`, a request ran over its end; `decoder:<name>`, which took
-    the file. The file is opened once, whatever the number of requests.
+    With them what is counted of the clip: `short`, a request ran over its end; `late`, it was decoded at the
+    second try; `decoder:<name>`, which took the file. The file is opened once, however many requests there
+    are.
 
     Raises:
         BadSample: missing, changed, broken, or not decoded within the time limit.
@@ -43,6 +46,8 @@ def read_clip(
     clip, _ = decode_row(row, storage, config, FirstOf(plan_of))
     plan, wanted = plan_of(clip.meta)
     notes = [f"decoder:{clip.decoder}"]
+    if clip.late:
+        notes.append(LATE)
     if any(want.short for want in wanted.values()):
         notes.append("short")
     return clip_columns(clip, plan, wanted), tuple(notes)
@@ -59,7 +64,10 @@ def decode_row(row: Row, storage: Storage, config: DataConfig, plan: PlanOf) -> 
     places["max_pixels"] = config.max_pixels
     if is_frames(row.payload):
         count_opened()
-        names = list_frames(storage, row.uri)
+        try:
+            names = list_frames(storage, row.uri)
+        except DataError as error:
+            raise BadSample(str(error), "missing") from None
         rate_hz = config.video.frame_rate_hz
         return decode_frames(storage.read_bytes, names, plan, rate_hz=rate_hz, **places), b""
     if is_generated(row.uri):

@@ -65,6 +65,8 @@ class DecodedClip:
     """u8[m, 3, LARGE canvas, LARGE canvas]"""
     decoder: str
     """decord, torchcodec, pyav or frames"""
+    late: bool = False
+    """decoded at the second try, alone and with twice the time"""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ No torch where this is imported: decode tasks do. What needs it imports it when 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.forms.chunk import Chunk
 from pipelines.forms.clips import ClipPlanner
+from pipelines.forms.quarantine import Fate
 from pipelines.forms.recording import Recording
 from pipelines.modalities.parts import Part, num_samples
 from pipelines.storage.manifest import Manifest
@@ -60,6 +61,7 @@ class Examined:
     """of events"""
     reason: str = ""
     """why the sample is bad; empty: it is good"""
+    fate: Fate | Literal[""] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

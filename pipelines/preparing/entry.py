@@ -17,6 +17,8 @@ class Entry:
     size: int = -1
     checksum: str = ""
     reason: str = ""
+    fate: str = ""
+    """of a bad one, see `BadSample`"""
     addition: str = ""
     """to the key: which slice of a recording it is"""
     kind: str = ""
@@ -35,6 +37,7 @@ PART_SCHEMA = pa.schema(
         "size": pa.int64(),
         "checksum": pa.string(),
         "reason": pa.string(),
+        "fate": pa.string(),
         "addition": pa.string(),
         "kind": pa.string(),
         "num_events": pa.int64(),

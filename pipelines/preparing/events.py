@@ -42,7 +42,7 @@ def event_entries(sample: Examined, entry: Entry, config: DataConfig, *, shards:
         for piece in pieces:
             check_packable(piece)
     except BadSample as bad:
-        return [Entry(row=sample.row, reason=bad.reason)]
+        return [Entry(row=sample.row, reason=bad.reason, fate=bad.fate)]
     return [
         Entry(
             row=sample.row,

@@ -13,6 +13,7 @@ from pipelines.forms.quarantine import BadSample
 from pipelines.modalities import MODALITIES
 from pipelines.modalities.base import Examined
 from pipelines.storage.manifest import Manifest
+from pipelines.storage.patience import PATIENCE
 from pipelines.storage.places import Storage
 from pipelines.storage.rows import Row
 from raytrain.config.data import DataConfig
@@ -34,11 +35,17 @@ def examine_rows(
 
     def examine(numbered: tuple[int, Row]) -> Examined:
         number, row = numbered
-        try:
-            found = MODALITIES[manifest.modality].examine(row, storage, config)
-        except BadSample as bad:
-            found = Examined(reason=bad.reason)
+        found = attempt(row)
+        if found.fate == "missing":
+            PATIENCE.pause()
+            found = attempt(row)
         return replace(found, row=number)
+
+    def attempt(row: Row) -> Examined:
+        try:
+            return MODALITIES[manifest.modality].examine(row, storage, config)
+        except BadSample as bad:
+            return Examined(reason=bad.reason, fate=bad.fate)
 
     workers = usable_cpus() if config.decode_tasks == "auto" else config.decode_tasks
     return _map_ordered(examine, _numbered(manifest, rows), workers=workers)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.forms.quarantine import QuarantineEntry
+from pipelines.forms.quarantine import QuarantineEntry, by_fate, in_words
 from pipelines.modalities import MODALITIES
 from pipelines.modalities.base import Examined
 from pipelines.preparing.examine import examine_rows
@@ -102,7 +102,7 @@ class InspectReport:
                     ("shortest", "median", "longest"), self.durations, strict=True
                 )
             )
-        yield f"bad        {len(self.bad)}"
+        yield f"bad        {in_words(by_fate(entry.fate for entry in self.bad))}"
         for entry in self.bad[:20]:
             yield f"           {entry.key}: {entry.reason}"
         if len(self.bad) > 20:
@@ -171,9 +171,8 @@ def _places(config: DataConfig) -> str:
 
 
 def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
-    return QuarantineEntry(
-        manifest.keys[sample.row], manifest.table["uri"][sample.row].as_py(), sample.reason
-    )
+    uri = manifest.table["uri"][sample.row].as_py()
+    return QuarantineEntry(manifest.keys[sample.row], uri, sample.reason, sample.fate or "damaged")
 
 
 def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:

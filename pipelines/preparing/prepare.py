@@ -142,6 +142,11 @@ class _Task:
         while self.target.exists(_part_path(len(parts))):
             data = self.target.read_bytes(_part_path(len(parts)))
             parts.append(pq.read_table(pa.BufferReader(data)))
+            if parts[-1].schema.names != PART_SCHEMA.names:
+                raise ConfigError(
+                    f"{self.target.root}: holds an unfinished prepare of another version of raytrain; remove "
+                    "the folder, or choose another one"
+                )
         return parts
 
     def remaining(self, start: int) -> Iterator[list[Entry]]:
@@ -164,7 +169,7 @@ class _Task:
 
     def _entry(self, sample: Examined) -> Entry:
         if sample.reason or sample.image is None:
-            return Entry(row=sample.row, reason=sample.reason)
+            return Entry(row=sample.row, reason=sample.reason, fate=sample.fate)
         if self.shards == "uint8":
             payload = sample.image.tobytes()
             return Entry(row=sample.row, size=len(payload), checksum=checksum(payload), payload=payload)
@@ -255,7 +260,7 @@ class _Task:
         """Return the bad samples of a part."""
         bad = part.filter(pc.not_equal(part["reason"], ""))
         known = self.source.table.select(["key", "uri"]).take(bad["row"])
-        columns = (known["key"], known["uri"], bad["reason"])
+        columns = (known["key"], known["uri"], bad["reason"], bad["fate"])
         return [
             QuarantineEntry(*entry) for entry in zip(*(column.to_pylist() for column in columns), strict=True)
         ]

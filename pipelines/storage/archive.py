@@ -64,7 +64,7 @@ class ArchiveStorage(Storage):
         """Return a member's bytes, or the `length` bytes from `offset` on; see Storage."""
         member = self.members.get(uri)
         if member is None:
-            raise BadSample(f"missing: no member {uri!r} in {self.root}")
+            raise BadSample(f"missing: no member {uri!r} in {self.root}", "missing")
         rest = max(0, member.size - offset)
         wanted = rest if length is None else min(length, rest)
         if member.offset < 0:

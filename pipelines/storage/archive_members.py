@@ -141,7 +141,7 @@ def read_zip_member(state: State, open_file: Callable[[], BinaryIO], member: str
         _check_zip_member(info, archive)
         return opened.zipped.read(info)
     except KeyError:
-        raise BadSample(f"missing: no member {member!r} in {archive}") from None
+        raise BadSample(f"missing: no member {member!r} in {archive}", "missing") from None
     except DataError as error:
         raise BadSample(str(error)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

@@ -89,7 +89,7 @@ class Storage:
                 failure = f"no answer within {self.read_timeout_s:g} s"
             except OSError as error:
                 if isinstance(error, _GONE) or error.errno in _GONE_CODES:
-                    raise BadSample(f"missing: {_why(error)}") from None
+                    raise BadSample(f"missing: {_why(error)}", "missing") from None
                 failure = _why(error)
         raise StorageError(
             f"{uri}: cannot be read after {self.read_retries + 1} attempts: {failure}; "

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from pipelines.forms.chunk import Chunk, Column, Ragged
 from pipelines.forms.clips import ClipPlanner
-from pipelines.forms.quarantine import BadSample
+from pipelines.forms.quarantine import LATE, BadSample
 from pipelines.modalities import MODALITIES
 from pipelines.modalities.base import DecodedSample, Modality
+from pipelines.storage.patience import PATIENCE
 from pipelines.storage.places import Storage
 from pipelines.storage.rows import Row, Rows
 from pipelines.stream.disk_cache import DiskCache
@@ -110,12 +111,11 @@ class Decoder:
         valid = np.array([sample is not None and sample.valid for sample in samples], np.bool_)
         missing = [place for place, sample in enumerate(samples) if sample is None]
         quarantined: list[dict[str, str]] = []
-        for place in missing:
-            try:
-                samples[place] = self._read(rows[place], task.epoch)
-                valid[place] = True
-            except BadSample as bad:
-                quarantined.append({"key": rows.keys[place], "reason": bad.reason})
+        for place, found in self._read_all(task, missing).items():
+            if isinstance(found, BadSample):
+                quarantined.append({"key": rows.keys[place], "reason": found.reason, "fate": found.fate})
+            else:
+                samples[place], valid[place] = found, True
         counts = Counter(note for sample in samples if sample is not None for note in sample.notes)
         if self.on_decoded:
             self.on_decoded(DecodeCount(self.name, task.number, len(missing), quarantined, dict(counts)))
@@ -140,6 +140,25 @@ class Decoder:
     @property
     def _kind(self) -> Modality:
         return MODALITIES[self.modality]
+
+    def _read_all(self, task: ChunkTask, places: list[int]) -> dict[int, DecodedSample | BadSample]:
+        """Read samples by their place; those that are missing once more, together, after one pause."""
+        found = {place: self._attempt(task, place) for place in places}
+        gone = [place for place, one in found.items() if isinstance(one, BadSample) and one.fate == "missing"]
+        if gone:
+            PATIENCE.pause()
+        for place in gone:
+            again = self._attempt(task, place)
+            if isinstance(again, DecodedSample):
+                again = replace(again, notes=(*again.notes, LATE))
+            found[place] = again
+        return found
+
+    def _attempt(self, task: ChunkTask, place: int) -> DecodedSample | BadSample:
+        try:
+            return self._read(task.rows[place], task.epoch)
+        except BadSample as bad:
+            return bad
 
     def _read(self, row: Row, epoch: int) -> DecodedSample:
         return self._kind.read(row, self.storage, self.data, planner=self.clips, epoch=epoch)

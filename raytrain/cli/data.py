@@ -37,13 +37,15 @@ def prepare(arguments: list[str]) -> int:
     command = parse("prepare", PrepareCommand, arguments, None, known=known)
     from rich.console import Console
 
+    from pipelines.forms.quarantine import by_fate, in_words
     from raytrain import api
 
     report = api.prepare(command.data, command.out, shards=command.shards, console=Console())
+    bad = in_words(by_fate(entry.fate for entry in report.quarantined))
     done = "was prepared before" if report.already_done else "prepared"
     print(
         f"{report.out} {done}: {report.num_samples} samples, {report.num_bytes / 2**20:.1f} MiB, "
-        f"{report.num_shards} shards, {len(report.quarantined)} quarantined"
+        f"{report.num_shards} shards, {bad} quarantined"
     )
     return 0
 

@@ -100,7 +100,7 @@ class VideoConfig:
     decoder: Literal["auto", "decord", "torchcodec", "pyav"] = "auto"
     """auto: decord, then torchcodec where it imports, then PyAV, whichever takes the file"""
     decode_timeout_s: float = 60.0
-    """a clip that takes longer is quarantined, its decoder is killed"""
+    """a clip that takes longer, and alone twice as long, is quarantined; its decoder is killed"""
     frame_rate_hz: float = 24.0
     """of clips that are folders of frames, which have no time stamps"""
     split_list: int = 1

@@ -36,6 +36,9 @@ FLOOR_CELLS = 16  # floors are area-averaged to at most 16 x 16 cells
 FLOOR_CELLS_OF_FRAME = 8  # a clip's to 8 x 8 of each frame
 Int64s = NDArray[np.int64]
 Features = dict[str, NDArray[np.float16]]
+Bad = dict[str, str]
+"""why a sample could not be decoded: `reason` and `fate`, as a chunk's `quarantined` has them"""
+BAD = pa.struct({"reason": pa.string(), "fate": pa.string()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +133,10 @@ class Representer:
         return {name: last.cpu().numpy(), layers_name(name): layers.cpu().numpy()}
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the features of a chunk's table, as fixed-size binary columns beside `row` and `reason`."""
+        """Return the features of a chunk's table, as fixed-size binary columns beside `row` and `bad`."""
         chunk = from_table(table)
         features = self.features(chunk)
-        columns = {"row": pa.array(chunk.positions), "reason": pa.array(reasons_of(chunk), pa.string())}
+        columns = {"row": pa.array(chunk.positions), "bad": pa.array(bad_of(chunk), BAD)}
         columns |= {name: pack(value) for name, value in features.items()}
         shapes = {name: pa.array([list(value.shape[1:])] * len(value)) for name, value in features.items()}
         return pa.table(columns | {f"{name}:shape": shape for name, shape in shapes.items()})
@@ -221,12 +224,12 @@ class FeatureSink:
     def __init__(self, folder: Path, num_samples: int, config: RunConfig) -> None:
         self._folder, self._num_samples, self._config = folder, num_samples, config
         self._writers: dict[str, FeatureWriter] = {}
-        self.reasons: dict[int, str] = {}
-        """why samples could not be decoded, by their place in the files"""
+        self.bad: dict[int, Bad] = {}
+        """the samples that could not be decoded, by their place in the files"""
 
-    def write(self, start: int, features: Features, reasons: list[str | None]) -> None:
-        """Write the features of samples from `start` on; a sample with a reason stands in for a bad one."""
-        self.reasons |= {start + place: reason for place, reason in enumerate(reasons) if reason is not None}
+    def write(self, start: int, features: Features, bad: list[Bad | None]) -> None:
+        """Write the features of samples from `start` on; what is named bad is another one's in its place."""
+        self.bad |= {start + place: why for place, why in enumerate(bad) if why is not None}
         if not self._writers:
             total = sum(value.nbytes // len(value) for value in features.values()) * self._num_samples
             limit = self._config.probe.max_features_gib
@@ -260,7 +263,7 @@ class FeatureSink:
         for name, writer in self._writers.items():
             writer.close({**meta, **slices.get(name, {})})
         valid = np.ones(self._num_samples, np.bool_)
-        valid[list(self.reasons)] = False
+        valid[list(self.bad)] = False
         np.save(self._folder / VALID, valid)
 
     def discard(self) -> None:
@@ -279,21 +282,21 @@ def represent_inline(
     representer = Representer(request, calibrator.statistics())
     start = 0
     for chunk in decoded(source):
-        sink.write(start, representer.features(chunk), reasons_of(chunk))
+        sink.write(start, representer.features(chunk), bad_of(chunk))
         start += len(chunk)
 
 
-def reasons_of(chunk: Chunk) -> list[str | None]:
-    """Return why each sample of a chunk could not be decoded, None for the good ones."""
-    found = {entry["key"]: entry["reason"] for entry in chunk.quarantined}
+def bad_of(chunk: Chunk) -> list[Bad | None]:
+    """Return why each sample of a chunk could not be decoded, and its fate; None for the good ones."""
+    found = {entry["key"]: {"reason": entry["reason"], "fate": entry["fate"]} for entry in chunk.quarantined}
     return [found.get(key) for key in chunk.keys]
 
 
-def features_of(table: pa.Table) -> tuple[int, Features, list[str | None]]:
-    """Return (first row, features, reasons) of a table that a Representer made."""
+def features_of(table: pa.Table) -> tuple[int, Features, list[Bad | None]]:
+    """Return (first row, features, what is bad) of a table that a Representer made."""
     features = {
         name: unpack(table.column(name), "float16", tuple(table.column(f"{name}:shape")[0].as_py()))
         for name in table.column_names
-        if name not in ("row", "reason") and not name.endswith(":shape")
+        if name not in ("row", "bad") and not name.endswith(":shape")
     }
-    return table.column("row")[0].as_py(), features, table.column("reason").to_pylist()
+    return table.column("row")[0].as_py(), features, table.column("bad").to_pylist()

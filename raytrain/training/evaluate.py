@@ -24,6 +24,7 @@ from raytrain.evaluation.probe import ProbeRequest, measure
 from raytrain.evaluation.protocols import Head
 from raytrain.evaluation.represent import (
     VALID,
+    Bad,
     FeatureSink,
     RepresentRequest,
     evaluation_source,
@@ -73,8 +74,8 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
             _represent_through_ray(request, source, pretrain, sink)
         else:
             represent_inline(request, source, pretrain, sink)
-        reasons = {manifest.keys[rows[place]]: why for place, why in sink.reasons.items()}
-        _quarantine(setup, reasons, len(rows))
+        bad = {manifest.keys[rows[place]]: why for place, why in sink.bad.items()}
+        _quarantine(setup, bad, len(rows))
         sink.close(
             {"steps": {name: _steps_done(setup, name) for name in config.probed}},
             layers={name: request.build(name, torch.device("cpu")).layer_slices for name in config.probed},
@@ -82,7 +83,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     except BaseException:
         sink.discard()
         raise
-    for name, key, evaluation, files in kept if cache and not sink.reasons else ():
+    for name, key, evaluation, files in kept if cache and not sink.bad else ():
         if name in missing and cache is not None:
             about = {"name": name, "settings": {"seed": config.seed}}
             cache.store_features(key, evaluation, setup.features, files, about=about)
@@ -110,16 +111,16 @@ def _steps_done(setup: RunSetup, name: str) -> int:
     return found[1] if found else 0
 
 
-def _quarantine(setup: RunSetup, reasons: dict[str, str], num_samples: int) -> None:
+def _quarantine(setup: RunSetup, bad: dict[str, Bad], num_samples: int) -> None:
     """Name samples that could not be represented in quarantine.jsonl; DataError over the budget."""
     path = setup.folder / QUARANTINE
     known = {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
     with path.open("a") as file:
-        for key in sorted(reasons.keys() - known):
-            file.write(json.dumps({"key": key, "reason": reasons[key]}) + "\n")
-    if len(reasons) > setup.config.data.quarantine_budget * num_samples:
+        for key in sorted(bad.keys() - known):
+            file.write(json.dumps({"key": key, **bad[key]}) + "\n")
+    if len(bad) > setup.config.data.quarantine_budget * num_samples:
         raise DataError(
-            f"{len(reasons)} of {num_samples} labelled samples could not be decoded, more than "
+            f"{len(bad)} of {num_samples} labelled samples could not be decoded, more than "
             f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; see {path}"
         )
 

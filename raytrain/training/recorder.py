@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.forms.quarantine import by_fate
 from pipelines.stream.decoder import DecodeCount
 from raytrain.health import summarise
 from raytrain.training.paths import COUNTERS, LOG, METRICS, QUARANTINE
@@ -37,7 +38,7 @@ class Recorder:
         if (self._folder / COUNTERS).exists():
             self._counters |= json.loads((self._folder / COUNTERS).read_text())
         self._front = dict(self._counters["front"])
-        self._bad = set(self._read_bad_keys())
+        self._bad = _read_bad(self._folder)
         self._made = 0
         self.starts: dict[str, int] = {}
         self._failures: dict[str, tuple[str, str]] = {}
@@ -86,7 +87,7 @@ class Recorder:
             self._seen = {(stream, chunk) for stream, chunk in self._seen if chunk > self._front[stream]}
         for entry in count.quarantined:
             if entry["key"] not in self._bad:
-                self._bad.add(entry["key"])
+                self._bad[entry["key"]] = entry["fate"]
                 with self._quarantine.open("a") as file:
                     file.write(json.dumps(entry) + "\n")
         self._save(force=False)
@@ -172,7 +173,7 @@ class Recorder:
         `counts`: samples that were special in some way, e.g. `short`, every decode counted.
         """
         kept = {name: self._counters[name] for name in ("decodes", "decodes_replayed", "operated", "counts")}
-        return {**kept, "quarantined": len(self._bad), "starts": dict(self.starts)}
+        return {**kept, **_counted(self._bad), "starts": dict(self.starts)}
 
     def close(self) -> dict[str, Any]:
         """Write everything out; return the counts."""
@@ -188,9 +189,6 @@ class Recorder:
             aside.write_text(json.dumps(self._counters))
             aside.rename(self._folder / COUNTERS)
 
-    def _read_bad_keys(self) -> list[str]:
-        return [line["key"] for line in _read_lines(self._quarantine)]
-
 
 def write_note(folder: Path, text: str) -> None:
     """Write a line to a run's log.txt."""
@@ -202,8 +200,16 @@ def counts_so_far(folder: Path) -> dict[str, Any]:
     """Return the counts that a run's recorder last wrote, for a run that has nothing left to train."""
     path = folder / COUNTERS
     counters: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    bad = {line["key"] for line in _read_lines(folder / QUARANTINE)}
-    return {**counters, "quarantined": len(bad)}
+    return {**counters, **_counted(_read_bad(folder))}
+
+
+def _read_bad(folder: Path) -> dict[str, str]:
+    """Return the fate of each quarantined key."""
+    return {line["key"]: line.get("fate", "damaged") for line in _read_lines(folder / QUARANTINE)}
+
+
+def _counted(bad: dict[str, str]) -> dict[str, Any]:
+    return {"quarantined": len(bad), "quarantined_by": by_fate(bad.values())}
 
 
 def health_so_far(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from pipelines.forms.quarantine import by_fate
 from pipelines.modalities import MODALITIES, modality_of
 from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest
@@ -257,6 +258,7 @@ def _summary(
             "decodes": counts.get("decodes", 0),
             "decodes_replayed": counts.get("decodes_replayed", 0),
             "quarantined": counts.get("quarantined", 0),
+            "quarantined_by": counts.get("quarantined_by", by_fate(())),
             "operated": counts.get("operated", {}),
             "counts": counts.get("counts", {}),
             "left_out_per_epoch": setup.left_out,

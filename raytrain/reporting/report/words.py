@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.forms.quarantine import in_words
 from raytrain.reporting.progress import clock
 from raytrain.reporting.results import points, with_interval
 from raytrain.reporting.run_data import RunData
@@ -80,7 +81,8 @@ def warnings(run: RunData) -> list[str]:
     found += _of_probes(run.probes)
     data = summary["data"]
     if data.get("quarantined"):
-        found.append(f"{data['quarantined']} samples could not be decoded; see quarantine.jsonl.")
+        told = in_words(data.get("quarantined_by") or {"damaged": data["quarantined"]})
+        found.append(f"Samples that could not be decoded: {told}; see quarantine.jsonl.")
     for entry in summary["pathways"]:
         if entry.get("restarts"):
             found.append(f"{entry['name']} was restarted {entry['restarts']} time(s); the weights are exact.")

@@ -43,6 +43,8 @@ def test_images_that_cannot_be_read_are_named_and_not_scored(images: Path, tmp_p
     assert {entry["n"] for entry in run.summary["probes"]} == {10}
     named = [json.loads(line)["key"] for line in (run.folder / "quarantine.jsonl").read_text().splitlines()]
     assert named == ["test/a/05.png", "test/b/05.png"]
+    lines = (run.folder / "quarantine.jsonl").read_text().splitlines()
+    assert {json.loads(line)["fate"] for line in lines} == {"damaged"}
 
 
 def test_too_many_of_them_end_the_run(images: Path, tmp_path: Path) -> None:

@@ -252,8 +252,11 @@ def test_quarantine_over_its_budget_ends_the_run(tmp_path: Path) -> None:
 
 def test_quarantine_within_its_budget_is_counted_once(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data", 2)
+    (tmp_path / "data" / "class0" / "0.png").unlink()
+    (tmp_path / "data" / "class0" / "0.png").symlink_to("nowhere")
     run = train(tmp_path / "run", training__epochs=2, data={**data, "quarantine_budget": 0.1})
     assert run.summary["data"]["quarantined"] == 2
+    assert run.summary["data"]["quarantined_by"] == {"missing": 1, "damaged": 1, "timed_out": 0}
     assert run.summary["status"] == "done"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.stream.decoder import DecodeCount
-from raytrain.training.recorder import Recorder
+from raytrain.training.recorder import Recorder, counts_so_far
 
 Open = Callable[[], Recorder]
 
@@ -35,12 +35,15 @@ def written(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
     return [json.loads(text) for text in (folder / name).read_text().splitlines()]
 
 
+Bad = dict[str, str]
+
+
 def steps(folder: Path) -> list[tuple[str, int, int]]:
     return [(one["pathway"], one["rank"], one["step"]) for one in written(folder)]
 
 
-def decoded(chunk: int, decodes: int = 4, bad: tuple[str, ...] = (), stream: str = "main") -> DecodeCount:
-    quarantined = [{"key": key, "reason": "broken"} for key in bad]
+def decoded(chunk: int, decodes: int = 4, bad: Bad | None = None, stream: str = "main") -> DecodeCount:
+    quarantined = [{"key": key, "reason": "broken", "fate": fate} for key, fate in (bad or {}).items()]
     return DecodeCount(stream, chunk, decodes, quarantined, {"short": 1})
 
 
@@ -89,12 +92,12 @@ def test_a_line_that_a_kill_cut_off_is_written_again(opened: Open, tmp_path: Pat
 
 def test_a_quarantined_key_that_a_kill_cut_off_is_written_again(opened: Open, tmp_path: Path) -> None:
     first = opened()
-    first.decoded(decoded(0, bad=("a", "b")))
+    first.decoded(decoded(0, bad={"a": "damaged", "b": "damaged"}))
     path = tmp_path / "quarantine.jsonl"
     path.write_text(path.read_text()[:-5])
     again = opened()
     assert again.counts()["quarantined"] == 1
-    again.decoded(decoded(0, bad=("a", "b")))
+    again.decoded(decoded(0, bad={"a": "damaged", "b": "damaged"}))
     assert opened().counts()["quarantined"] == 2
     assert [one["key"] for one in written(tmp_path, "quarantine.jsonl")] == ["a", "b"]
 
@@ -110,6 +113,7 @@ def test_counters_survive_a_new_process(opened: Open, tmp_path: Path) -> None:
         "operated": {"lbp-1": 8},
         "counts": {"short": 3},
         "quarantined": 0,
+        "quarantined_by": {"missing": 0, "damaged": 0, "timed_out": 0},
         "starts": {},
     }
     again = opened()
@@ -145,13 +149,21 @@ def test_chunks_from_a_cache_cost_no_decodes(opened: Open) -> None:
 
 def test_a_sample_is_quarantined_once(opened: Open, tmp_path: Path) -> None:
     recorder = opened()
-    recorder.decoded(decoded(0, bad=("a",)))
-    recorder.decoded(decoded(7, bad=("a", "b")))  # the next epoch
-    assert recorder.counts()["quarantined"] == 2
-    assert written(tmp_path, "quarantine.jsonl") == [
-        {"key": "a", "reason": "broken"},
-        {"key": "b", "reason": "broken"},
+    recorder.decoded(decoded(0, bad={"a": "missing"}))
+    recorder.decoded(decoded(7, bad={"a": "missing", "b": "timed_out"}))  # the next epoch
+    lines = [
+        {"key": "a", "reason": "broken", "fate": "missing"},
+        {"key": "b", "reason": "broken", "fate": "timed_out"},
     ]
+    assert written(tmp_path, "quarantine.jsonl") == lines
+    counted = {"missing": 1, "damaged": 0, "timed_out": 1}
+    for counts in (recorder.close(), opened().counts(), counts_so_far(tmp_path)):
+        assert (counts["quarantined"], counts["quarantined_by"]) == (2, counted)
+
+
+def test_a_quarantine_of_old_is_of_damaged_samples(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "quarantine.jsonl").write_text('{"key": "a", "reason": "broken"}\n')
+    assert opened().counts()["quarantined_by"] == {"missing": 0, "damaged": 1, "timed_out": 0}
 
 
 def test_a_restart_is_an_event_and_a_first_start_is_not(opened: Open, tmp_path: Path) -> None:

@@ -139,6 +139,72 @@ def test_threads_share_a_decoder(sources: dict[str, bytes]) -> None:
     assert shared_decoder(PATIENT) is not shared_decoder(VideoConfig(decoder="pyav"))
 
 
+def test_what_takes_too_long_is_tried_once_more_with_twice_the_time(
+    sources: dict[str, bytes], tmp_path: Path
+) -> None:
+    shared = SharedDecoder(VideoConfig(decode_timeout_s=1.5))
+    late = shared.decode(sources["mp4"], clip_files.PlanLate(str(tmp_path / "mark")), **SETTINGS)
+    assert late.late
+    assert shown_numbers(late.frames) == list(range(30))
+    assert not shared.decode(sources["mp4"], plan_whole, **SETTINGS).late
+    started = time.monotonic()
+    with pytest.raises(BadSample) as caught:
+        shared.decode(sources["mp4"], clip_files.plan_sleeping, **SETTINGS)
+    assert time.monotonic() - started >= 3 * 1.5
+    assert caught.value.fate == "timed_out"
+    assert caught.value.reason == (
+        "decoding took longer than 1.5 s, and alone than 3 s; raise data.video.decode_timeout_s"
+    )
+    shared.close()
+
+
+def test_what_is_broken_is_not_tried_again(sources: dict[str, bytes]) -> None:
+    shared = SharedDecoder(PATIENT)
+    with pytest.raises(BadSample) as caught:
+        shared.decode(sources["mp4"][:200], plan_whole, **SETTINGS)
+    assert caught.value.fate == "damaged"
+    (decoder,) = shared._idle
+    assert decoder.num_started == 1
+    shared.close()
+
+
+def test_alone_means_that_nobody_else_decodes() -> None:
+    turns, order = child._Turns(), list[str]()
+    begun, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with turns.with_others():
+            begun.set()
+            leave.wait()
+            order.append("first")
+
+    def alone() -> None:
+        with turns.alone():
+            order.append("alone")
+
+    def beside() -> None:
+        with turns.with_others():
+            order.append("beside")
+
+    threads = [
+        threading.Thread(target=first),
+        threading.Thread(target=alone),
+        threading.Thread(target=beside),
+    ]
+    threads[0].start()
+    begun.wait()
+    threads[1].start()
+    while not turns._one_alone:  # it waits for the first
+        time.sleep(0.001)
+    threads[2].start()
+    time.sleep(0.02)
+    assert order == []
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert order == ["first", "alone", "beside"]
+
+
 def test_a_child_ends_with_its_parent() -> None:
     script = (
         "from pipelines.decode.child import ClipDecoder; from raytrain.config.data import VideoConfig\n"

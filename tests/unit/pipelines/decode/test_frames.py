@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 from pipelines.decode.frames import decode_frames, probe_frames
+from pipelines.decode.read_clip import decode_row
 from pipelines.forms.quarantine import BadSample
+from pipelines.storage.places import Storage
+from pipelines.storage.rows import Row
+from raytrain.config import DataConfig
 from tests.clip_files import numbered_frame, plan_of, plan_whole, shown_numbers
 
 NAMES = [f"{number:05d}.jpg" for number in range(12)]
@@ -74,6 +78,26 @@ def test_a_broken_frame_is_named() -> None:
         decode_frames(folder, NAMES, plan_whole, **SETTINGS | {"max_pixels": 100})
     with pytest.raises(BadSample, match="holds no frames"):
         decode_frames(folder, [], plan_whole, **SETTINGS)
+
+
+def test_a_folder_of_frames_that_is_gone_is_a_missing_sample(tmp_path: Path) -> None:
+    row = Row(key="clip", uri="clip", payload="frames:12")
+    with pytest.raises(BadSample, match=r"/clip: no such folder$") as caught:
+        decode_row(row, Storage(str(tmp_path)), DataConfig(root=str(tmp_path)), plan_whole)
+    assert caught.value.fate == "missing"
+
+
+def test_a_frame_that_is_gone_makes_its_clip_a_missing_sample(tmp_path: Path) -> None:
+    for name in NAMES[:2]:
+        path = tmp_path / "clip" / name.rpartition("/")[2]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(Folder().files[name])
+    path.unlink()
+    path.symlink_to("nowhere")
+    row = Row(key="clip", uri="clip", payload="frames:2")
+    with pytest.raises(BadSample, match=r"missing: No such file") as caught:
+        decode_row(row, Storage(str(tmp_path)), DataConfig(root=str(tmp_path)), plan_whole)
+    assert caught.value.fate == "missing"
 
 
 def test_real_frames(real_data: Path) -> None:

@@ -72,8 +72,9 @@ def test_a_flipped_bit_is_bad(image_file: Path) -> None:
 def test_a_missing_file_is_bad(image_file: Path) -> None:
     manifest = one_file(image_file.parent)
     image_file.unlink()
-    with pytest.raises(BadSample, match=r"^missing: No such file"):
+    with pytest.raises(BadSample, match=r"^missing: No such file") as caught:
         read_sample(manifest.row(0), Storage(manifest.root), CONFIG)
+    assert caught.value.fate == "missing"
 
 
 def test_raw_canvases_are_read_by_one_range(tmp_path: Path) -> None:

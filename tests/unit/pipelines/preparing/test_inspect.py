@@ -54,6 +54,7 @@ def test_bad_files_with_their_reasons(folder: Path) -> None:
     (folder / "train/p/0.png").write_bytes(b"")
     report = inspect(DataConfig(root=str(folder)))
     assert [(entry.key, entry.reason) for entry in report.bad] == [("train/p/0.png", "empty file (0 bytes)")]
+    assert "bad        1 (1 damaged)" in report.lines()
     assert "           train/p/0.png: empty file (0 bytes)" in report.lines()
     assert "1 bad samples are more than data.quarantine_budget 0.01 allows" in report.warnings
 

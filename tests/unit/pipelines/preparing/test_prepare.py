@@ -126,8 +126,14 @@ def test_bad_files_are_listed_and_left_out(images: Path, tmp_path: Path, kind: A
     assert [entry.key for entry in report.quarantined] == ["p/04.png", "p/08.png", "q/07.png"]
     assert report.num_samples == 37
     lines = [json.loads(line) for line in (out / "quarantine.jsonl").read_text().splitlines()]
-    assert lines[0] == {"key": "p/04.png", "uri": "p/04.png", "reason": "empty file (0 bytes)"}
+    assert lines[0] == {
+        "key": "p/04.png",
+        "uri": "p/04.png",
+        "reason": "empty file (0 bytes)",
+        "fate": "damaged",
+    }
     assert lines[1]["reason"] == "missing: No such file or directory"
+    assert [line["fate"] for line in lines] == ["damaged", "missing", "damaged"]
     assert lines[2]["reason"].startswith("cannot be decoded: ")
     made = samples(config(out))
     assert len(made) == 37

@@ -15,7 +15,9 @@ from PIL import Image
 from pipelines.forms.chunk import Chunk, from_table, to_table
 from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor, permutation
 from pipelines.sources import open_manifest
+from pipelines.storage.patience import PAUSE_S, Patience
 from pipelines.storage.places import Storage, opened
+from pipelines.stream import decoder
 from pipelines.stream.batch import BatchReader
 from pipelines.stream.decoder import CachedChunk, DecodeCount, Decoder
 from pipelines.stream.source import StreamSource
@@ -174,6 +176,43 @@ def test_a_bad_sample_is_filled_by_the_nearest_good_one_and_nothing_moves(
     assert [entry["key"] for entry in chunk.quarantined] == [good.keys[place] for place in bad]
     assert all(entry["reason"] for entry in chunk.quarantined)
     assert counts == [DecodeCount("main", 1, LENGTH, chunk.quarantined)]
+
+
+def test_what_is_missing_is_looked_for_again_together_after_one_pause(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = source_of(images).chunk(1)
+    away = {key: (images / key).read_bytes() for key in good.keys[1:4]}
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        """One file comes back, one is broken, one stays away."""
+        pauses.append(seconds)
+        back, broken, _ = away
+        (images / back).write_bytes(away[back])
+        (images / broken).write_bytes(b"broken")
+
+    monkeypatch.setattr(decoder, "PATIENCE", Patience(sleep=sleep))
+    source = source_of(images)
+    for key in away:
+        (images / key).unlink()
+    chunk = source.chunk(1)
+    assert pauses == [PAUSE_S]
+    assert chunk.valid.tolist() == [True, True, False, False, True, True]
+    np.testing.assert_array_equal(chunk.images[:2], good.images[:2])
+    assert [(one["key"], one["fate"]) for one in chunk.quarantined] == [
+        (good.keys[2], "damaged"),
+        (good.keys[3], "missing"),
+    ]
+    assert (chunk.decodes, chunk.counts) == (LENGTH, {"late": 1})
+
+
+def test_what_is_broken_costs_no_pause(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(decoder, "PATIENCE", Patience(sleep=pauses.append))
+    spoil(images, source_of(images).chunk(1).keys[:2])
+    assert {one["fate"] for one in source_of(images).chunk(1).quarantined} == {"damaged"}
+    assert pauses == []
 
 
 def test_a_chunk_without_any_good_sample_is_black_and_invalid(images: Path) -> None:
