@@ -12,7 +12,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ T = TypeVar("T")
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 _GONE_CODES = (errno.ELOOP, errno.ENAMETOOLONG)
 _FIRST_PAUSE_S = 0.05
+_JOINED_GAP = 2**14
+"""ranges of a file no farther apart are read in one piece: a call costs as much as so many bytes"""
+_JOINED_BYTES = 2**24
+"""of one piece at most, for what is read and not wanted stays in memory until the piece is cut"""
 
 _opened = 0
 _opened_lock = threading.Lock()
@@ -54,6 +59,15 @@ class FileInfo:
     path: str
     size: int
     """bytes; -1: unknown, e.g. a link that leads nowhere"""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bytes of a file, or of less where it ends."""
+
+    uri: str
+    offset: int
+    length: int
 
 
 class Storage:
@@ -95,6 +109,42 @@ class Storage:
             f"{uri}: cannot be read after {self.read_retries + 1} attempts: {failure}; "
             "check the storage, or raise data.read_timeout_s and data.read_retries"
         )
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes | BadSample]:
+        """Return the bytes of many ranges in their order, and what is wrong with those that have none.
+
+        All are handed to the reader thread at once, which opens each file once and reads neighbours in one
+        piece. What this way does not get within the time limit is read again by itself, as by `read_bytes`.
+
+        Raises:
+            StorageError: time-outs and other failures outlived the retries.
+        """
+        places: dict[str, list[int]] = defaultdict(list)
+        for number, wanted in enumerate(ranges):
+            if ZIP_MARK not in wanted.uri:
+                places[wanted.uri].append(number)
+        targets = {uri: self._locate(uri) for uri in places}
+        got: dict[int, bytes] = {}
+
+        def read_all() -> None:
+            for uri, numbers in places.items():
+                with suppress(OSError):  # which one it is, and whether for good, is found out below
+                    _read_joined(targets[uri], {number: ranges[number] for number in numbers}, got)
+
+        with suppress(TimeoutError):
+            self._within_limit(read_all)
+        # Copied, for a reader that was given up may still add to it.
+        whole = dict(got)
+        return [
+            whole[number] if number in whole else self._read_alone(wanted)
+            for number, wanted in enumerate(ranges)
+        ]
+
+    def _read_alone(self, wanted: Range) -> bytes | BadSample:
+        try:
+            return self.read_bytes(wanted.uri, offset=wanted.offset, length=wanted.length)
+        except BadSample as bad:
+            return bad
 
     def open_input(self, uri: str) -> BinaryIO:
         """Return a file opened for reading here and there in it.
@@ -250,13 +300,72 @@ def _read_zipped(target: "Path | tuple[fs.FileSystem, str]", member: str) -> byt
 
 
 def _read(target: "Path | tuple[fs.FileSystem, str]", offset: int, length: int | None) -> bytes:
-    if isinstance(target, Path):
-        return read_local(target, offset=offset, length=length)
-    system, path = target
-    with system.open_input_file(path) as file:
-        size = file.size()
-        wanted = size - offset if length is None else min(length, size - offset)
-        return bytes(file.read_at(max(0, wanted), min(offset, size)))
+    with _RangeReader(target) as file:
+        return file.read(offset, file.size if length is None else length)
+
+
+def _read_joined(
+    target: "Path | tuple[fs.FileSystem, str]", ranges: dict[int, Range], got: dict[int, bytes]
+) -> None:
+    """Add a file's ranges to `got` by their numbers, opened once and read in as few pieces as may be."""
+    with _RangeReader(target) as file:
+        for piece in _pieces(ranges):
+            start = ranges[piece[0]].offset
+            end = max(ranges[number].offset + ranges[number].length for number in piece)
+            data = file.read(start, end - start)
+            for number in piece:
+                first = ranges[number].offset - start
+                got[number] = data[first : first + ranges[number].length]
+
+
+def _pieces(ranges: dict[int, Range]) -> Iterator[list[int]]:
+    """Yield the numbers of ranges that are read together, ascending by offset."""
+    piece: list[int] = []
+    start = end = 0
+    for number in sorted(ranges, key=lambda number: ranges[number].offset):
+        wanted = ranges[number]
+        last = wanted.offset + wanted.length
+        if piece and (wanted.offset > end + _JOINED_GAP or last - start > _JOINED_BYTES):
+            yield piece
+            piece = []
+        if not piece:
+            start = end = wanted.offset
+        piece.append(number)
+        end = max(end, last)
+    if piece:
+        yield piece
+
+
+class _RangeReader:
+    """A file opened for ranged reads, by the operating system where it is local."""
+
+    def __init__(self, target: "Path | tuple[fs.FileSystem, str]") -> None:
+        if isinstance(target, Path):
+            self._local = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+            self.size = os.fstat(self._local).st_size
+        else:
+            self._local = -1
+            self._remote = target[0].open_input_file(target[1])
+            self.size = self._remote.size()
+
+    def __enter__(self) -> "_RangeReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._local >= 0:
+            os.close(self._local)
+        else:
+            self._remote.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the `length` bytes from `offset` on, fewer where the file ends."""
+        wanted = max(0, min(length, self.size - offset))
+        if self._local < 0:
+            return bytes(self._remote.read_at(wanted, min(offset, self.size)))
+        data = os.pread(self._local, wanted, offset)
+        while len(data) < wanted and (more := os.pread(self._local, wanted - len(data), offset + len(data))):
+            data += more  # one call gives 2 GiB at most
+        return data
 
 
 def read_local(path: Path, *, offset: int = 0, length: int | None = None) -> bytes:
@@ -267,16 +376,8 @@ def read_local(path: Path, *, offset: int = 0, length: int | None = None) -> byt
     Raises:
         OSError: the file is missing or may not be read.
     """
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        there = max(0, os.fstat(file).st_size - offset)
-        wanted = there if length is None else min(length, there)
-        data = os.pread(file, wanted, offset)
-        while len(data) < wanted and (more := os.pread(file, wanted - len(data), offset + len(data))):
-            data += more  # one call gives 2 GiB at most
-        return data
-    finally:
-        os.close(file)
+    with _RangeReader(path) as file:
+        return file.read(offset, file.size if length is None else length)
 
 
 def _walk(folder: Path, prefix: str, recursive: bool, above: tuple[str, ...]) -> Iterator[FileInfo]:

@@ -3,15 +3,17 @@ import os
 import pickle
 import resource
 import threading
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pyarrow import fs
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage import places as storage_module
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import FileInfo, Range, Storage
 from raytrain.errors import DataError, StorageError
 
 
@@ -62,6 +64,7 @@ def test_reads_through_any_pyarrow_file_system(tmp_path: Path, monkeypatch: pyte
     assert list(storage.list_files()) == [FileInfo("a", 4), FileInfo("b/two", 2), FileInfo("b.txt", 1)]
     assert list(storage.list_files("b")) == [FileInfo("b/two", 2)]
     assert storage.read_bytes("a", offset=1, length=2) == b"12"
+    assert storage.read_ranges([Range("a", 1, 2), Range("a", 3, 9)]) == [b"12", b"3"]
     assert storage.exists("a")
     assert not storage.exists("c")
     with pytest.raises(BadSample, match=r"^missing: "):
@@ -70,6 +73,81 @@ def test_reads_through_any_pyarrow_file_system(tmp_path: Path, monkeypatch: pyte
         list(storage.list_files("c"))
     storage.remove_folder("b")
     assert [file.path for file in storage.list_files()] == ["a", "b.txt"]
+
+
+def test_many_ranges_are_read_at_one_hand_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(256)) * 400
+    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "b").write_bytes(content[::-1])
+    storage = Storage(str(tmp_path))
+    places = [("a", 70_000, 10), ("b", 5, 20), ("a", 3, 4), ("a", 5, 100), ("a", len(content) - 3, 50)]
+    ranges = [Range(*place) for place in [*places, ("a", 2 * len(content), 5), ("b", 0, 0), ("a", 3, 4)]]
+    handed, calls = 0, 0
+    within, pread = storage._within_limit, os.pread
+
+    def count_hand_overs(work: Any) -> Any:
+        nonlocal handed
+        handed += 1
+        return within(work)
+
+    def count_reads(file: int, size: int, offset: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        return pread(file, size, offset)
+
+    monkeypatch.setattr(storage, "_within_limit", count_hand_overs)
+    monkeypatch.setattr(os, "pread", count_reads)
+    whole = {"a": content, "b": content[::-1]}
+    expected = [whole[wanted.uri][wanted.offset : wanted.offset + wanted.length] for wanted in ranges]
+    assert storage.read_ranges(ranges) == expected
+    assert handed == 1
+    assert calls == 5  # of a: the neighbours at 3 and 5 in one piece, 70,000, the end, beyond it; of b: both
+    assert storage.read_ranges([]) == []
+
+
+def test_long_neighbours_are_not_joined_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "_JOINED_BYTES", 100)
+    (tmp_path / "a").write_bytes(bytes(range(250)))
+    asked: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(
+        os, "pread", lambda file, size, offset: asked.append(size) or pread(file, size, offset)
+    )
+    ranges = [Range("a", start, 40) for start in range(0, 240, 40)]
+    assert b"".join(Storage(str(tmp_path)).read_ranges(ranges)) == bytes(range(240))  # type: ignore[arg-type]
+    assert asked == [80, 80, 80]
+
+
+def test_a_range_that_cannot_be_read_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as zipped:
+        zipped.writestr("c", b"zipped")
+    storage = Storage(str(tmp_path), read_retries=2)
+    ranges = [Range("a", 1, 2), Range("gone", 0, 5), Range("b.zip!/c", 0, 6), Range("a", 4, 2)]
+    first, gone, zipped_bytes, last = storage.read_ranges(ranges)
+    assert (first, zipped_bytes, last) == (b"12", b"zipped", b"45")
+    assert isinstance(gone, BadSample)
+    assert gone.reason == "missing: No such file or directory"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(storage_module, "_read_joined", fail)
+    assert storage.read_ranges(ranges[::3]) == [b"12", b"45"]
+    monkeypatch.setattr(storage_module, "_read", fail)
+    with pytest.raises(StorageError, match=r"^a: cannot be read after 3 attempts: Input/output error"):
+        storage.read_ranges(ranges[::3])
+
+
+def test_ranges_that_hang_are_read_again_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    never = threading.Event()
+    monkeypatch.setattr(storage_module, "_read_joined", lambda *_: never.wait())
+    storage = Storage(str(tmp_path), read_timeout_s=0.5)
+    assert storage.read_ranges([Range("a", 1, 2)]) == [b"12"]
+    never.set()
 
 
 def test_missing_and_forbidden_files_are_bad_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
