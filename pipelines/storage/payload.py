@@ -3,7 +3,7 @@
 import hashlib
 
 from pipelines.forms.quarantine import BadSample
-from pipelines.storage.places import Storage, count_opened
+from pipelines.storage.places import Range, Storage, count_opened
 from pipelines.storage.raw import is_raw
 from pipelines.storage.rows import Row
 
@@ -16,14 +16,22 @@ def read_payload(row: Row, storage: Storage) -> bytes:
         StorageError: storage failed for longer than the retries.
     """
     count_opened()
-    # An encoded payload at offset 0 is a whole file: shards and archives begin with something else.
-    ranged = {"offset": row.offset, "length": row.size} if row.offset or is_raw(row.payload) else {}
-    payload = storage.read_bytes(row.uri, **ranged)
+    place = range_of(row)
+    if place is None:
+        payload = storage.read_bytes(row.uri)
+    else:
+        payload = storage.read_bytes(row.uri, offset=place.offset, length=place.length)
     if row.size not in (-1, len(payload)):
         raise BadSample(f"size: {len(payload)} bytes, but the manifest says {row.size}; the file has changed")
     if row.checksum and checksum(payload) != row.checksum:
         raise BadSample("checksum differs from the manifest; the file has changed or is damaged")
     return payload
+
+
+def range_of(row: Row) -> Range | None:
+    """Return where in its file a row's payload lies; None: it is the whole file."""
+    # An encoded payload at offset 0 is a whole file: shards and archives begin with something else.
+    return Range(row.uri, row.offset, row.size) if row.offset or is_raw(row.payload) else None
 
 
 def checksum(payload: bytes) -> str:

@@ -15,7 +15,8 @@ from pipelines.modalities import MODALITIES
 from pipelines.modalities.base import DecodedSample, Modality
 from pipelines.storage.patience import PATIENCE
 from pipelines.storage.places import Storage
-from pipelines.storage.rows import Row, Rows
+from pipelines.storage.prefetched import PrefetchedStorage
+from pipelines.storage.rows import Rows
 from pipelines.stream.disk_cache import DiskCache
 from raytrain.config.data import DataConfig
 
@@ -143,25 +144,25 @@ class Decoder:
 
     def _read_all(self, task: ChunkTask, places: list[int]) -> dict[int, DecodedSample | BadSample]:
         """Read samples by their place; those that are missing once more, together, after one pause."""
-        found = {place: self._attempt(task, place) for place in places}
+        rows = {place: task.rows[place] for place in places}
+        storage = PrefetchedStorage(self.storage, rows.values())
+
+        def attempt(place: int) -> DecodedSample | BadSample:
+            try:
+                return self._kind.read(rows[place], storage, self.data, planner=self.clips, epoch=task.epoch)
+            except BadSample as bad:
+                return bad
+
+        found = {place: attempt(place) for place in places}
         gone = [place for place, one in found.items() if isinstance(one, BadSample) and one.fate == "missing"]
         if gone:
             PATIENCE.pause()
         for place in gone:
-            again = self._attempt(task, place)
+            again = attempt(place)
             if isinstance(again, DecodedSample):
                 again = replace(again, notes=(*again.notes, LATE))
             found[place] = again
         return found
-
-    def _attempt(self, task: ChunkTask, place: int) -> DecodedSample | BadSample:
-        try:
-            return self._read(task.rows[place], task.epoch)
-        except BadSample as bad:
-            return bad
-
-    def _read(self, row: Row, epoch: int) -> DecodedSample:
-        return self._kind.read(row, self.storage, self.data, planner=self.clips, epoch=epoch)
 
     def _blank(self, epoch: int) -> DecodedSample:
         """Return a sample that shows nothing, for a chunk without any good one."""
