@@ -53,7 +53,7 @@ def test_a_missing_file_is_the_samples_own_and_is_looked_for_again(storage: Coun
     good, gone = rows_of(1)[0], rows_of(1, "gone.bin")[0]
     ahead = PrefetchedStorage(storage, [gone, good])
     assert read_payload(good, ahead) == bytes(range(4))
-    with pytest.raises(BadSample, match="^missing: No such file"):
+    with pytest.raises(BadSample, match=r"^missing: No such file"):
         read_payload(gone, ahead)
     (tmp_path / "gone.bin").write_bytes(bytes(4))
     assert read_payload(gone, ahead) == bytes(4)
