@@ -26,7 +26,13 @@ def decode_events(
         BadSample: broken, cut off, a pixel outside the sensor, or time that runs back.
         ConfigError: a library that the format needs is not installed.
     """
-    columns = _decode(data, name, tick_us)
+    try:
+        return _checked(_decode(data, name, tick_us), width, height)
+    except MemoryError:
+        raise BadSample(f"{len(data)} bytes of events do not fit in memory; cut the recording") from None
+
+
+def _checked(columns: Columns, width: int, height: int) -> Recording:
     width, height = width or columns.width, height or columns.height
     for axis, places, size in (("x", columns.x, width), ("y", columns.y, height)):
         _check_inside(axis, places, size)

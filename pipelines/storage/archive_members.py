@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import BinaryIO
 
+from pipelines.forms.bombs import MAX_RATIO, most_bytes
 from pipelines.forms.quarantine import BadSample
 from raytrain.errors import DataError
 
@@ -26,10 +27,6 @@ MAX_MEMBERS = 5_000_000
 MAX_NAME_CHARS = 1_000
 MAX_LOADED_BYTES = 2**30
 """of a compressed member, which is decompressed as a whole"""
-MAX_RATIO = 200
-"""unpacked bytes a stored byte; images are compressed already, so honest archives stay near 1"""
-FREE_BYTES = 2**20
-"""members and archives that unpack to less are no bomb whatever their ratio"""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = 30
 _OPEN_ARCHIVES = 4
@@ -100,7 +97,7 @@ def index_zip(file: BinaryIO, archive: str) -> dict[str, Member]:
 
 def check_ratio(size: int, stored: int, what: str) -> None:
     """Raise DataError where unpacking makes far more bytes than there are."""
-    if size > FREE_BYTES and size > MAX_RATIO * max(1, stored):
+    if size > most_bytes(stored):
         raise DataError(
             f"{what}: unpacks {stored} bytes to {size}, more than {MAX_RATIO} times; this looks like a "
             "decompression bomb; unpack it yourself if you trust it"

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.forms.bombs import refuse_bomb
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import Recording
 from pipelines.storage.event_payload import EventPayload, PackedColumn
@@ -115,6 +116,7 @@ def unpack_recording(
         BadSample: the bytes are not that row's, or a pixel lies outside the sensor.
     """
     count, start = payload.num_events, 0
+    refuse_bomb(count * EVENT_BYTES, len(data), "a packed recording")
     columns = []
     for kind, column in zip(_DTYPES, payload.packed, strict=True):
         start += column.header_bytes
@@ -135,6 +137,9 @@ def read_event_shard(data: bytes) -> Iterator[PackedRow]:
         BadSample: no shard of events.
     """
     try:
+        metadata = pq.read_metadata(pa.BufferReader(data))
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        refuse_bomb(sum(group.total_byte_size for group in groups), len(data), "a shard of events")
         table = pq.read_table(pa.BufferReader(data), schema=None)
         missing = [name for name in _SCHEMA.names if name not in table.column_names]
     except (pa.ArrowException, OSError) as error:

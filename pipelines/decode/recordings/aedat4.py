@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.decode.recordings.columns import Columns
+from pipelines.forms.bombs import MAX_RATIO, most_bytes
 from pipelines.forms.quarantine import BadSample
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -25,6 +26,7 @@ EVENT = np.dtype(
 )
 _KIND = b"EVTS"
 _CODECS = {0: None, 1: "lz4", 2: "lz4", 3: "zstd", 4: "zstd"}
+_PIECE_BYTES = 2**18
 _CUT_OFF = "AEDAT4: cut off or damaged"
 
 
@@ -55,14 +57,16 @@ def _decode(data: bytes) -> Columns:
     stream, width, height = _event_stream(data, table)
     if end > len(data):
         raise BadSample(_CUT_OFF)
-    packets, start = [], header_end
+    packets, start, left = [], header_end, most_bytes(len(data))
     while start < end:
         number, size = struct.unpack_from("<ii", data, start)
         start += 8
         if size < 0 or start + size > end:
             raise BadSample(_CUT_OFF)
         if number == stream:
-            packets.append(_packet(data[start : start + size], codec))
+            unpacked = _unpack(data[start : start + size], codec, left)
+            left -= len(unpacked)
+            packets.append(_events(unpacked))
         start += size
     events = np.concatenate(packets) if packets else np.zeros(0, EVENT)
     return Columns(
@@ -88,8 +92,24 @@ def _event_stream(data: bytes, table: int) -> tuple[int, int, int]:
     raise BadSample("AEDAT4: holds no stream of events")
 
 
-def _packet(packed: bytes, codec: str | None) -> np.ndarray:
-    data = packed if codec is None else pa.CompressedInputStream(pa.BufferReader(packed), codec).read()
+def _unpack(packed: bytes, codec: str | None, most: int) -> bytes:
+    """Return a packet's flatbuffer; in pieces, because nothing says how long it will be."""
+    if codec is None:
+        return packed
+    pieces, size = [], 0
+    with pa.CompressedInputStream(pa.BufferReader(packed), codec) as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                raise BadSample(
+                    f"AEDAT4: a packet of {len(packed)} bytes unpacks to more than the {most} bytes left of "
+                    f"{MAX_RATIO} times the file; this looks like a decompression bomb"
+                )
+    return b"".join(pieces)
+
+
+def _events(data: bytes) -> np.ndarray:
     if data[8:12] != _KIND:
         raise BadSample("AEDAT4: a packet of the event stream holds something else; damaged")
     place = _field(data, _root(data, 4), 0)

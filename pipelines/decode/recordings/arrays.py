@@ -7,6 +7,7 @@ microseconds, unless the caller says what one tick is.
 """
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def decode_npy(data: bytes, tick_us: float = 0.0) -> Columns:
         BadSample: no array, of another shape, or of values that are no events.
     """
     try:
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        array = _read_npy(data)
     except Exception as error:  # numpy parses the header as Python: a damaged one may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadSample(f".npy: cannot be read: {reason[:120]}") from None
@@ -50,6 +51,22 @@ def decode_npy(data: bytes, tick_us: float = 0.0) -> Columns:
     by_time = not _are_signs(last) and _are_signs(third)
     columns = {"x": x, "y": y, "t": last if by_time else third, "p": third if by_time else last}
     return from_arrays(columns, tick_us)
+
+
+def _read_npy(data: bytes) -> NDArray[Any]:
+    """Return the array as a view of its file: whatever shape it claims, it takes no memory."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, by_columns, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version[0]}.{version[1]}; 1.0 and 2.0 can be read")
+    if dtype.hasobject:
+        raise ValueError("holds pickled objects")
+    values = np.frombuffer(data, dtype, math.prod(shape), file.tell())
+    return values.reshape(shape, order="F" if by_columns else "C")
 
 
 def from_arrays(columns: dict[str, NDArray[Any]], tick_us: float = 0.0) -> Columns:
