@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import operator
 import os
 import pickle
 import signal
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode.image import Fit
-from pipelines.decode.pipe import Pipe, PipeClosedError, PipeTimeoutError
-from pipelines.forms.clips import ClipMeta, DecodedClip
+from pipelines.decode.pipe import Pipe, PipeClosedError, PipeMessageError, PipeTimeoutError
+from pipelines.forms.clips import LARGE, ClipMeta, DecodedClip
 from pipelines.forms.quarantine import BadSample
 from raytrain.config.data import VideoConfig
 
@@ -28,6 +29,13 @@ _START_TIMEOUT_S = 300.0
 CLIPS_A_CHILD = 2_000
 """a child is replaced after so many clips: what decoders leak goes with it"""
 _PIPE_SIZE = 1 << 20
+_MOST_ANSWER_BYTES = 2**32
+_KEPT_VARIABLES = (
+    *("PATH", "HOME", "LANG", "LC_", "TZ", "TMP", "TEMP", "PYTHON", "VIRTUAL_ENV", "CONDA_PREFIX"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"),
+    *("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "DECORD_"),
+)
+"""how the names of those variables begin that a decoder is given"""
 
 
 class ClipDecoder:
@@ -62,10 +70,15 @@ class ClipDecoder:
             "max_pixels": max_pixels,
             "decoder": self._config.decoder,
         }
-        (meta, decoder, frames, large), payloads = self._ask("decode", settings, [source, pickle.dumps(plan)])
-        return DecodedClip(
-            meta=meta, frames=_array(payloads[0], frames), large=_array(payloads[1], large), decoder=decoder
-        )
+        said, payloads = self._ask("decode", settings, [source, pickle.dumps(plan)])
+        with self._distrusting():
+            times, frames, large = payloads
+            return DecodedClip(
+                meta=_meta(said, times),
+                frames=_squares(frames, said["frames"], side=canvas_px),
+                large=_squares(large, said["large"], side=LARGE * canvas_px),
+                decoder=str(said["decoder"]),
+            )
 
     def probe(self, source: bytes, *, max_pixels: int) -> ClipMeta:
         """Return what is known of a clip before its frames are decoded; see `probe_clip`.
@@ -73,9 +86,10 @@ class ClipDecoder:
         Raises:
             BadSample: as `probe_clip`; or the decoder hung, or crashed.
         """
-        meta, _ = self._ask("probe", {"max_pixels": max_pixels}, [source])
-        assert isinstance(meta, ClipMeta)
-        return meta
+        said, payloads = self._ask("probe", {"max_pixels": max_pixels}, [source])
+        with self._distrusting():
+            (times,) = payloads
+            return _meta(said, times)
 
     def close(self) -> None:
         """End the child, if there is one, and wait for its end."""
@@ -98,7 +112,10 @@ class ClipDecoder:
         self._left -= 1
         try:
             pipe.send((kind, timeout_s, settings), payloads, timeout_s=timeout_s)
-            (verdict, answer), rest = pipe.receive(timeout_s=timeout_s)
+            (verdict, answer), rest = pipe.receive(timeout_s=timeout_s, most_bytes=_MOST_ANSWER_BYTES)
+        except (PipeMessageError, ValueError, TypeError) as error:
+            self.close()
+            raise BadSample(f"the decoder's answer is none: {error}") from None
         except PipeTimeoutError:
             self.close()
             raise BadSample(
@@ -117,16 +134,23 @@ class ClipDecoder:
             raise RuntimeError(f"in the decoder's process: {answer}")
         return answer, rest
 
+    @contextlib.contextmanager
+    def _distrusting(self) -> Iterator[None]:
+        """End a child whose answer does not fit together: a damaged file may have taken it over."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise BadSample(f"the decoder's answer is none: {error}") from None
+
     def _start(self) -> Pipe:
-        # Found where this process found it, whatever its working folder is.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(
             [sys.executable, *_COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=environment,
+            env=_environment(),
         )
         self.num_started += 1
         self._left = CLIPS_A_CHILD
@@ -136,8 +160,8 @@ class ClipDecoder:
         _widen(read, write)
         self._pipe = Pipe(read, write)
         try:
-            (verdict, answer), _ = self._pipe.receive(timeout_s=_START_TIMEOUT_S)
-        except (PipeClosedError, PipeTimeoutError):
+            (verdict, answer), _ = self._pipe.receive(timeout_s=_START_TIMEOUT_S, most_bytes=0)
+        except (PipeClosedError, PipeTimeoutError, PipeMessageError):
             raise RuntimeError(f"the decoder's process does not start: it {self._end()}") from None
         if verdict == "error":
             self.close()
@@ -284,8 +308,34 @@ def _close_all() -> None:
             decoder.close()
 
 
-def _array(payload: bytearray, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.frombuffer(payload, np.uint8).reshape(shape)
+def _meta(said: Any, times: bytearray) -> ClipMeta:
+    """Return what a child says of a clip.
+
+    Raises: ValueError, TypeError or KeyError where it cannot be.
+    """
+    times_s = np.frombuffer(times, "<f8").astype(np.float64)
+    width, height = operator.index(said["width"]), operator.index(said["height"])
+    if min(width, height, len(times_s)) < 1 or not (np.diff(times_s, prepend=0) >= 0).all():
+        raise ValueError(f"{len(times_s)} frames of {width} x {height} px, or times that run back")
+    return ClipMeta(times_s=times_s, width=width, height=height)
+
+
+def _squares(payload: bytearray, shape: Any, *, side: int) -> NDArray[np.uint8]:
+    """Return a child's frames u8[n, 3, side, side].
+
+    Raises: ValueError or TypeError where they are no such frames.
+    """
+    count, *frame = map(operator.index, shape)
+    if frame != [3, side, side] or count < 0:
+        raise ValueError(f"frames of the shape {shape}, not n x 3 x {side} x {side}")
+    return np.frombuffer(payload, np.uint8).reshape(count, 3, side, side)
+
+
+def _environment() -> dict[str, str]:
+    """Return what a child needs of this process's environment; tokens and keys are not among it."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT_VARIABLES)}
+    # Found where this process found it, whatever its working folder is.
+    return kept | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _widen(*descriptors: int) -> None:

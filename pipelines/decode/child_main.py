@@ -9,6 +9,8 @@ from typing import Any
 from pipelines.decode.pipe import Pipe, PipeClosedError
 
 READY = "ready"
+Answer = tuple[tuple[str, Any], list[Any]]
+"""verdict and what is said of it, for JSON; then the arrays' bytes"""
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_REAL, 2 * timeout_s)
         try:
             if kind == "probe":
-                answer: tuple[Any, list[Any]] = (("probed", probe_clip(bytes(source), **settings)), [])
+                answer = _probed(probe_clip(bytes(source), **settings))
             else:
                 answer = _decoded(decode_clip(bytes(source), **_with_plan(settings, rest)))
         except BadSample as bad:
@@ -50,9 +52,15 @@ def _with_plan(settings: dict[str, Any], rest: list[bytearray]) -> dict[str, Any
     return settings | {"plan": pickle.loads(rest[0])}
 
 
-def _decoded(clip: Any) -> tuple[Any, list[Any]]:
-    head = ("decoded", (clip.meta, clip.decoder, clip.frames.shape, clip.large.shape))
-    return head, [array.reshape(-1).data for array in (clip.frames, clip.large)]
+def _probed(meta: Any) -> Answer:
+    return ("probed", {"width": meta.width, "height": meta.height}), [meta.times_s.astype("<f8").tobytes()]
+
+
+def _decoded(clip: Any) -> Answer:
+    (_, said), times = _probed(clip.meta)
+    arrays = {"frames": clip.frames, "large": clip.large}
+    said |= {"decoder": clip.decoder} | {name: array.shape for name, array in arrays.items()}
+    return ("decoded", said), [*times, *(array.reshape(-1).data for array in arrays.values())]
 
 
 def _private_pipe() -> Pipe:

@@ -1,7 +1,8 @@
-"""Messages over a pair of pipes: a small pickled head, then raw bytes."""
+"""Messages over a pair of pipes: a small JSON head, then raw bytes; to read one runs nothing that it holds."""
 
+import json
+import operator
 import os
-import pickle
 import select
 import struct
 import time
@@ -10,10 +11,15 @@ from typing import Any
 
 _LENGTH = struct.Struct("<Q")
 _PIECE = 1 << 20
+MOST_HEAD_BYTES = 2**20
 
 
 class PipeClosedError(Exception):
     """The other side has ended."""
+
+
+class PipeMessageError(Exception):
+    """The other side sent what is no message, or more than was asked for."""
 
 
 class PipeTimeoutError(Exception):
@@ -34,15 +40,15 @@ class Pipe:
         os.set_blocking(write, False)
 
     def send(self, head: Any, payloads: Sequence[memoryview | bytes], *, timeout_s: float | None) -> None:
-        """Send a message.
+        """Send a message; `head`: what JSON can hold.
 
         Raises:
             PipeClosedError: the other side has ended.
             PipeTimeoutError: it does not read.
         """
         deadline = _deadline(timeout_s)
-        pickled = pickle.dumps((head, [len(payload) for payload in payloads]))
-        for part in (_LENGTH.pack(len(pickled)) + pickled, *payloads):
+        text = json.dumps([head, [len(payload) for payload in payloads]]).encode()
+        for part in (_LENGTH.pack(len(text)) + text, *payloads):
             left = memoryview(part)
             while left:
                 try:
@@ -52,16 +58,31 @@ class Pipe:
                 except BrokenPipeError:
                     raise PipeClosedError from None
 
-    def receive(self, *, timeout_s: float | None) -> tuple[Any, list[bytearray]]:
+    def receive(
+        self, *, timeout_s: float | None, most_bytes: int | None = None
+    ) -> tuple[Any, list[bytearray]]:
         """Return the head and the payloads of the next message.
+
+        Args:
+            timeout_s: how long it may take to come; None: for ever.
+            most_bytes: of all payloads together; None: whatever comes.
 
         Raises:
             PipeClosedError: the other side has ended.
             PipeTimeoutError: nothing came in time.
+            PipeMessageError: no message, or a longer one.
         """
         deadline = _deadline(timeout_s)
         (length,) = _LENGTH.unpack(self._take(_LENGTH.size, deadline))
-        head, sizes = pickle.loads(self._take(length, deadline))
+        if length > MOST_HEAD_BYTES:
+            raise PipeMessageError(f"a head of {length} bytes")
+        try:
+            head, sizes = json.loads(self._take(length, deadline))
+            sizes = [operator.index(size) for size in sizes]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise PipeMessageError(f"a head that cannot be read: {error}") from None
+        if min(sizes, default=0) < 0 or (most_bytes is not None and sum(sizes) > most_bytes):
+            raise PipeMessageError(f"payloads of {sizes} bytes")
         return head, [self._take(size, deadline) for size in sizes]
 
     def _take(self, size: int, deadline: float) -> bytearray:

@@ -120,6 +120,73 @@ def test_a_child_that_cannot_start_is_told(
         ClipDecoder(PATIENT).decode(sources["mp4"], plan_ends, **SETTINGS)
 
 
+# What a decoder that was taken over may answer in place of a clip; `said` is put where its head belongs.
+IMPOSTOR = """
+import os, pickle, struct, sys
+from pipelines.decode.pipe import Pipe
+pipe = Pipe(os.dup(0), os.dup(1))
+pipe.send(("ready", None), [], timeout_s=None)
+pipe.receive(timeout_s=None)
+{answer}
+pipe.receive(timeout_s=None)
+"""
+EIGHT = {"width": 8, "height": 8, "decoder": "pyav", "large": [0, 3, 64, 64]}
+PICKLED = """
+class Code:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["HOME"] + "/taken",)
+data = pickle.dumps(((("decoded", Code()), []), []))
+os.write(1, struct.pack("<Q", len(data)) + data)
+"""
+
+
+def sent(said: object, *payloads: str) -> str:
+    return f"pipe.send(('decoded', {said!r}), [{', '.join(payloads)}], timeout_s=None)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (PICKLED, "a head that cannot be read: "),
+        ("os.write(1, b'\\xff' * 8)", "a head of 18446744073709551615 bytes"),
+        ("os.write(1, struct.pack('<Q', 14) + b'[[1, 2], [-1]]')", r"payloads of \[-1\] bytes"),
+        ("os.write(1, struct.pack('<Q', 24) + b'[[1, 2], [999999999999]]')", r"payloads of \[9+\] bytes"),
+        ("os.write(1, struct.pack('<Q', 7) + b'[3, []]')", "cannot unpack"),
+        (sent(EIGHT), "not enough values"),
+        (sent(EIGHT | {"frames": [1, 3, 32, 31]}, "bytes(8)", "bytes(2976)", "b''"), "not n x 3 x 32 x 32"),
+        (sent(EIGHT | {"frames": [2, 3, 32, 32]}, "bytes(8)", "bytes(3072)", "b''"), "cannot reshape"),
+        (sent(EIGHT | {"frames": [0, 3, 32, 32]}, "bytes(7)", "b''", "b''"), "buffer size must be"),
+        (sent(EIGHT | {"frames": [0, 3, 32, 32]}, "b''", "b''", "b''"), "0 frames of 8 x 8 px"),
+        (sent({"frames": [0, 3, 32, 32]}, "bytes(8)", "b''", "b''"), "'width'"),
+    ],
+)
+def test_an_answer_is_only_data(
+    answer: str, reason: str, sources: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(child, "_COMMAND", ("-c", IMPOSTOR.format(answer=answer)))
+    decoder = ClipDecoder(PATIENT)
+    with pytest.raises(BadSample, match=rf"^the decoder's answer is none: .*{reason}"):
+        decoder.decode(sources["mp4"], plan_ends, **SETTINGS)
+    assert decoder._process is None  # whoever answers so is not asked again
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_inherits_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY", "DB_PASSWORD", "ANY")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    decoder = ClipDecoder(PATIENT)
+    decoder._start()
+    assert decoder._process is not None
+    inherited = Path(f"/proc/{decoder._process.pid}/environ").read_bytes().decode().split("\0")
+    decoder.close()
+    names = {line.partition("=")[0] for line in inherited}
+    assert not names & set(secrets)
+    assert {"PATH", "PYTHONPATH", "OMP_NUM_THREADS"} <= names
+
+
 def test_threads_share_a_decoder(sources: dict[str, bytes]) -> None:
     shared = SharedDecoder(PATIENT)
     found: list[list[int]] = []
