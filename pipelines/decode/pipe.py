@@ -1,4 +1,4 @@
-"""Messages over a pair of pipes: a small JSON head, then raw bytes; to read one runs nothing that it holds."""
+"""Messages over a pair of pipes: a small JSON head, then raw bytes. Nothing that is read is run."""
 
 import json
 import operator

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.decode.read_events import sensor_size
 from pipelines.forms.quarantine import QuarantineEntry, allowed, to_lines
-from pipelines.generated import is_generated
+from pipelines.generated import MAKERS, is_generated
 from pipelines.modalities import MODALITIES
 from pipelines.modalities.base import Examined
 from pipelines.preparing.entry import PART_SCHEMA, Entry
@@ -31,6 +31,7 @@ from pipelines.preparing.events import (
 from pipelines.preparing.examine import examine_rows
 from pipelines.sources import PREPARE_FOLDER, absolute_root, open_manifest, open_storage
 from pipelines.storage.archive import is_gzipped, unpack_gzip
+from pipelines.storage.inside import under_one_root
 from pipelines.storage.manifest import MANIFEST_FILE, Manifest
 from pipelines.storage.payload import checksum
 from pipelines.storage.places import Storage
@@ -99,6 +100,12 @@ def _prepare(
 ) -> PrepareReport:
     """Prepare data that can be read at random; `origin`: the root by name where `config` has another."""
     source = open_manifest(whole_recordings(config))
+    if shards == "none" and not source.root:
+        # What is written may be read elsewhere, where a manifest names nothing outside of its root.
+        root, uris = under_one_root(source.table["uri"].to_pylist(), schemes=MAKERS)
+        column = pa.array(uris, source.table["uri"].type)
+        table = source.table.set_column(source.table.column_names.index("uri"), "uri", column)
+        source = replace(source, root=root, table=table)
     request = _request(source, config, shards, shard_mib, origin)
     if source.payload == "uint8":
         raise ConfigError(
@@ -313,7 +320,7 @@ def _request(source: Manifest, config: DataConfig, shards: Shards, shard_mib: fl
 def _finished(target: Storage, request: str) -> PrepareReport | None:
     if not target.exists(MANIFEST_FILE):
         return None
-    manifest = Manifest.load(f"{target.root}/{MANIFEST_FILE}")
+    manifest = Manifest.load(f"{target.root}/{MANIFEST_FILE}", schemes=MAKERS)
     if manifest.request != request:
         raise ConfigError(
             f"{target.root}: already holds a manifest of other data or settings; choose another folder or "

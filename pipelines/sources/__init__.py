@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.forms.media import RECORDINGS
+from pipelines.generated import MAKERS
 from pipelines.sources import (
     cifar10,
     cifar10dvs,
@@ -132,7 +133,7 @@ def _read(config: DataConfig) -> Manifest:
     if called_a_file if "://" in root else not Path(root).is_dir():
         return _read_file(config, root)
     if storage.exists(MANIFEST_FILE):
-        return Manifest.load(f"{root}/{MANIFEST_FILE}")
+        return Manifest.load(f"{root}/{MANIFEST_FILE}", schemes=MAKERS)
     if storage.exists(PREPARE_FOLDER):
         raise DataError(
             f"data.root {config.root}: holds an unfinished `raytrain prepare`; run the same command again"

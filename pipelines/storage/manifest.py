@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.randomness import hash_keys
+from pipelines.storage.inside import check_inside
 from pipelines.storage.places import Storage
 from pipelines.storage.raw import RawLayout
 from pipelines.storage.rows import Row, Rows
@@ -258,11 +260,14 @@ class Manifest:
         return bytes(sink.getvalue())
 
     @classmethod
-    def load(cls, path: str) -> "Manifest":
+    def load(cls, path: str, *, schemes: Collection[str] = ()) -> "Manifest":
         """Read a manifest.
 
+        Args:
+            schemes: of uris that name no file but a sample that is made.
+
         Raises:
-            DataError: the file is missing, broken, or not a manifest.
+            DataError: the file is missing, broken, not a manifest, or names files outside of its root.
         """
         folder, _, name = path.rpartition("/")
         try:
@@ -278,7 +283,9 @@ class Manifest:
             raise DataError(
                 f"{path}: not a manifest of raytrain ({type(error).__name__}); run `raytrain prepare` again"
             ) from None
-        return cls(table=table.replace_schema_metadata(None), **header)
+        manifest = cls(table=table.replace_schema_metadata(None), **header)
+        check_inside(manifest.table["uri"], path, schemes=schemes)
+        return manifest
 
 
 def table_from_columns(

@@ -211,6 +211,7 @@ def test_joined_data_can_be_prepared(tmp_path: Path, kind: Any) -> None:
     prepare(config, str(tmp_path / "out"), shards=kind)
     out = DataConfig(root=str(tmp_path / "out"), canvas_px=16)
     made = open_manifest(out)
+    assert made.root == str(tmp_path if kind == "none" else tmp_path / "out")
     assert made.keys == plain.keys
     assert counts(made) == counts(plain)
     storages = open_storage(made.root, out), open_storage(plain.root, config)

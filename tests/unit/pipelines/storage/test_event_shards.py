@@ -11,6 +11,7 @@ import pytest
 from pipelines.decode.read_events import read_events
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import Recording, cut_recording
+from pipelines.generated import MAKERS
 from pipelines.preparing.prepare import prepare
 from pipelines.sources import open_manifest, open_storage
 from pipelines.storage.event_payload import EventPayload, parse_payload
@@ -261,6 +262,6 @@ def test_generated_recordings_are_packed_too(tmp_path: Path) -> None:
         made = recordings(DataConfig(root=str(tmp_path / kind)))
         assert plain.keys() == made.keys()
         assert all(same(made[key], plain[key]) for key in plain)
-        counts = Manifest.load(str(tmp_path / kind / "manifest.parquet")).num_events
+        counts = Manifest.load(str(tmp_path / kind / "manifest.parquet"), schemes=MAKERS).num_events
         assert counts is not None
         assert counts.tolist() == [len(plain[key]) for key in plain]
