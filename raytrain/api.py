@@ -301,6 +301,7 @@ def listing(kind: str = "") -> dict[str, dict[str, str]]:
         "stems": first_lines(STEMS),
         "encoders": first_lines(ENCODERS),
         "objectives": first_lines(OBJECTIVES),
+        "modalities": first_lines(MODALITIES),
     }
     if kind == "cache":
         return {"cache": _cached()}

@@ -36,7 +36,7 @@ from pipelines.storage.archive import ArchiveStorage, is_archive, is_gzipped, re
 from pipelines.storage.manifest import MANIFEST_FILE, Manifest
 from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import ConfigError, DataError
+from raytrain.errors import ConfigError, DataError, did_you_mean
 
 PREPARE_FOLDER = ".prepare"
 
@@ -116,6 +116,10 @@ def _read_checked(config: DataConfig) -> Manifest:
 
 
 def _read(config: DataConfig) -> Manifest:
+    if config.source != "auto" and config.source not in SOURCES:
+        raise ConfigError(
+            f"data.source is {config.source!r}, which is no layout{did_you_mean(config.source, SOURCES)}"
+        )
     generated = [name for name, source in SOURCES.items() if source.generated]
     if config.source in generated:
         return SOURCES[config.source].read(config, open_storage("", config))

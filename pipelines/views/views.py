@@ -3,21 +3,19 @@
 A clip's frames go through augmentation and operator one by one, all frames of a clip with the same draws.
 """
 
-from dataclasses import replace
 from typing import overload
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pipelines.forms.randomness import UInt64s
-from pipelines.views.augmentations import Draws, EventAugmentation, EventDraws, ImageAugmentation, ImageDraws
+from pipelines.views.augmentations import Draws, EventAugmentation, ImageAugmentation
 from pipelines.views.cuts import build_cut
 from pipelines.views.events import Events
 from pipelines.views.operators import build_operator
 from pipelines.views.operators.events import build_event_operator
 from pipelines.views.standardise import Standardiser
-from raytrain.config.operators import AnyOperatorConfig, EventOperatorConfig, PlainEventsConfig
+from raytrain.config.operators import UNCHANGED, AnyOperatorConfig, EventOperatorConfig
 from raytrain.config.pathway import AugmentationConfig, PathwayConfig
 from raytrain.config.stems import MatrixLstmConfig, NoStemConfig
 
@@ -34,12 +32,11 @@ class Operated(nn.Module):
         self, augmentation: AugmentationConfig, operator: AnyOperatorConfig, *, canvas_px: int
     ) -> None:
         super().__init__()
-        self.operator: nn.Module
         self.augmentation: ImageAugmentation | EventAugmentation
+        self.operator: nn.Module
         if isinstance(operator, EventOperatorConfig):
             self.augmentation = EventAugmentation(augmentation)
-            plain = isinstance(operator, PlainEventsConfig)
-            self.operator = nn.Identity() if plain else build_event_operator(operator)
+            self.operator = nn.Identity() if operator.name in UNCHANGED else build_event_operator(operator)
         else:
             self.augmentation = ImageAugmentation(augmentation, canvas_px=canvas_px)
             self.operator = build_operator(operator)
@@ -54,37 +51,25 @@ class Operated(nn.Module):
     def augmented(self, pixels: Events, draws: Draws | None) -> Events: ...
     def augmented(self, pixels: Tensor | Events, draws: Draws | None) -> Tensor | Events:
         """Return the augmented bytes or events; without draws the centre, never moved or mirrored."""
-        if isinstance(pixels, Events):
-            assert draws is None or isinstance(draws, EventDraws)
-            moved: Events = self.augmentation(pixels, draws)
-            return moved
-        assert draws is None or isinstance(draws, ImageDraws)
-        if pixels.ndim == 4:
-            augmented: Tensor = self.augmentation(pixels, draws)
-            return augmented
-        num_clips, num_frames = pixels.shape[:2]
-        of_frames = None if draws is None else _repeated(draws, num_frames)
-        flat: Tensor = self.augmentation(pixels.flatten(0, 1), of_frames)
-        return flat.view(num_clips, num_frames, *flat.shape[1:])
+        augmented: Tensor | Events = self.augmentation(pixels, draws)
+        return augmented
 
     @torch.no_grad()
     def forward(self, pixels: Tensor | Events, draws: Draws | None) -> Tensor:
         """Return the operator's maps of the augmented pixels or events."""
-        if isinstance(pixels, Events):
-            surfaces: Tensor = self.operator(self.augmented(pixels, draws))
-            return surfaces
         augmented = self.augmented(pixels, draws)
-        if augmented.ndim == 4:
-            maps: Tensor = self.operator(augmented)
+        maps: Tensor
+        if not isinstance(augmented, Tensor) or augmented.ndim == 4:
+            maps = self.operator(augmented)
             return maps
         frames = augmented.flatten(0, 1)
         channels = self.operator.channels
         assert isinstance(channels, int)
         size = frames.shape[-1] * frames.shape[-2] * 4 * channels
-        made = torch.cat(
+        maps = torch.cat(
             [self.operator(part) for part in torch.split(frames, max(1, MAX_MAPS_BYTES // size))]
         )
-        return made.view(*augmented.shape[:2], *made.shape[1:])
+        return maps.view(*augmented.shape[:2], *maps.shape[1:])
 
 
 class Views(nn.Module):
@@ -108,7 +93,6 @@ class Views(nn.Module):
         Of a pathway with a stem the augmented events, which the stem is to read.
         """
         if self._stemmed:
-            assert isinstance(pixels, Events), "refused by the settings"
             return self.operated.augmented(pixels, draws)
         return self.of_maps(self.operated(pixels, draws))
 
@@ -118,11 +102,3 @@ class Views(nn.Module):
         flat: Tensor = self.standardiser(maps.flatten(0, -4))
         views: Tensor = self.cut(flat.view(maps.shape))
         return views
-
-
-def _repeated(draws: ImageDraws, times: int) -> ImageDraws:
-    """Return the draws of clips as those of their frames."""
-    return replace(
-        draws,
-        **{name: np.repeat(getattr(draws, name), times) for name in ("top", "left", "flip")},
-    )

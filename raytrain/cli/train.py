@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pipelines.modalities import modality_of
 from raytrain.cli.parse import base_config, flag_names, parse
 from raytrain.config import RunConfig
 
@@ -70,9 +69,11 @@ def _print_texts(*texts: str) -> None:
 
 def _side_by_side(runs: "Runs") -> str:
     """Return the table of operators and stems, of a run or seeds on recordings."""
+    from pipelines.modalities import modality_of
     from raytrain.reporting.representations import representations_text
 
-    return representations_text(runs) if "representations" in modality_of(runs.first.config).sections else ""
+    own = modality_of(runs.first.config).sections
+    return representations_text(runs) if "representations" in own else ""
 
 
 def demo(arguments: list[str]) -> int:

@@ -175,31 +175,8 @@ class EventsConfig:
 class DataConfig:
     """Where the samples come from and how they are streamed."""
 
-    source: Literal[
-        "auto",
-        "folder",
-        "flat",
-        "csv",
-        "gtsrb",
-        "stl10",
-        "cifar10",
-        "codebrim",
-        "shapes",
-        "ucf101",
-        "hmdb51",
-        "kinetics",
-        "videos",
-        "frames",
-        "clips",
-        "nmnist",
-        "ncaltech101",
-        "ncars",
-        "dvsgesture",
-        "cifar10dvs",
-        "recordings",
-        "moving_shapes",
-    ] = "auto"
-    """auto: a prepared manifest or the layout that root holds; see `raytrain list sources`"""
+    source: str = "auto"
+    """one of `raytrain list sources`; auto: a prepared manifest, or the layout that root holds"""
     root: str = ""
     """folder of the data set or of a prepared manifest, a .tar or .zip of it, or a .csv list"""
     splits: SplitRootsConfig = field(default_factory=SplitRootsConfig)

@@ -59,6 +59,7 @@ class ResnetSettings:
 
     num_blocks: ClassVar[tuple[int, int, int, int]]
     """in each stage"""
+    batch_norm: ClassVar[bool] = True
 
     width: float = 1.0
     """multiplier of all channel counts"""

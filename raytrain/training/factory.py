@@ -13,7 +13,7 @@ from pipelines.stream.stage import operated_name
 from pipelines.views.standardise import Standardiser
 from pipelines.views.views import Operated
 from raytrain.config import PathwayConfig, RunConfig
-from raytrain.config.operators import PlainEventsConfig
+from raytrain.config.stems import NoStemConfig
 from raytrain.pathway import Pathway
 
 
@@ -47,7 +47,7 @@ def estimate_standardisers(config: RunConfig, manifest: Manifest) -> dict[str, A
     estimated: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for name, pathway in config.pathways.items():
-        if isinstance(pathway.operator, PlainEventsConfig):  # a stem's maps change as it is trained
+        if not isinstance(pathway.stem, NoStemConfig):  # a stem's maps change as it is trained
             estimated[name] = {"mean": [], "deviation": []}
             continue
         key = f"{operated_name(pathway)} {kind.request(pathway)}"

@@ -15,7 +15,6 @@ from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import operated_sample_bytes, staged_name
 from raytrain.checkpoint import latest_step
 from raytrain.config import PathwayConfig, RunConfig
-from raytrain.config.encoders import ResnetSettings
 from raytrain.device import device_here
 from raytrain.errors import ConfigError
 from raytrain.identity import Identity
@@ -235,5 +234,4 @@ def event_limits(config: RunConfig, manifest: Manifest) -> EventLimits | None:
 
 
 def _has_batch_norm(pathway: PathwayConfig) -> bool:
-    encoder = pathway.encoder
-    return isinstance(encoder, ResnetSettings) or bool(getattr(encoder, "batch_norm", False))
+    return bool(getattr(pathway.encoder, "batch_norm", False))

@@ -20,8 +20,7 @@ from pipelines.stream.batch import Batch, BatchReader
 from pipelines.stream.stage import OperatorStage, StageSettings, staged_name
 from pipelines.views.views import Operated
 from raytrain.checkpoint import load_checkpoint
-from raytrain.config.operators import PlainEventsConfig
-from raytrain.config.stems import LearntEstConfig
+from raytrain.config.stems import LearntEstConfig, NoStemConfig
 from raytrain.cpu import prepare_cpu
 from raytrain.device import device_here
 from raytrain.errors import ConfigError, DivergedError
@@ -289,7 +288,7 @@ def _note_inputs(setup: RunSetup, pathway: Pathway, batch: Batch, observer: Step
         what, values = kind.watched(seen)
         observer.note(f"{what}{note}", values, kind="input")
     pictures = {"images": kind.pictures(pixels), "augmented": kind.pictures(augmented), "maps": None}
-    if isinstance(config.operator, PlainEventsConfig):  # the stem's maps are noted within the step
+    if not isinstance(config.stem, NoStemConfig):  # the stem's maps are noted within the step
         return pictures | {"num_polarities": 2 if isinstance(config.stem, LearntEstConfig) else 1}
     maps = operated(pixels, draws)
     observer.note("operator maps", maps, kind="input", places="images")

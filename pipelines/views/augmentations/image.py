@@ -1,6 +1,6 @@
 """Random crop and mirror of a batch of images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -25,9 +25,16 @@ class ImageDraws:
     flip: NDArray[np.bool_]
     """mirrored left and right, [B]"""
 
+    def repeated(self, times: int) -> "ImageDraws":
+        """Return the draws of clips as those of their frames."""
+        return ImageDraws(**{each.name: np.repeat(getattr(self, each.name), times) for each in fields(self)})
+
 
 class ImageAugmentation(nn.Module):
-    """Crop to `view_px` and mirror: u8[B, 3, canvas, canvas] -> u8[B, 3, view, view]."""
+    """Crop to `view_px` and mirror: u8[B, 3, canvas, canvas] -> u8[B, 3, view, view].
+
+    Of clips, with a T behind both B, all frames alike.
+    """
 
     def __init__(self, config: AugmentationConfig, *, canvas_px: int) -> None:
         super().__init__()
@@ -54,6 +61,10 @@ class ImageAugmentation(nn.Module):
         The input is never written to; where nothing changes it is returned itself.
         Raises: ValueError for images that are not on the canvas, or draws of another batch.
         """
+        if images.ndim == 5:
+            of_frames = None if draws is None else draws.repeated(images.shape[1])
+            frames: Tensor = self(images.flatten(0, 1), of_frames)
+            return frames.view(*images.shape[:2], *frames.shape[1:])
         check_images(images, user="ImageAugmentation")
         if tuple(images.shape[2:]) != (self.canvas_px, self.canvas_px):
             raise ValueError(
