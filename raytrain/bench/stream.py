@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def bare_steps(config: RunConfig, name: str) -> dict[int, float]:
     setup = RunSetup.build(config, manifest, Path(), estimate_standardisers(config, manifest))
     pathway = setup.pathway(name, torch.device(setup.device))
     plan = setup.plan(name)
-    reader = BatchReader(plan, setup.source("main").chunk, config.pathways[name])
+    bare = replace(config.pathways[name], placement="worker")  # there is no stage here
+    reader = BatchReader(plan, setup.source("main").chunk, bare)
     batches = [reader.read(Cursor(0, step)) for step in range(plan.num_steps(0))]
     _tell("ready")
     sys.stdin.readline()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def describe_run(config: RunConfig) -> str:
 
 
 def first_batch(setup: RunSetup, name: str) -> Batch:
-    """Return a pathway's first batch, decoded here."""
-    pathway = setup.config.pathways[name]
+    """Return a pathway's first batch, decoded here; there is no stage, the pathway operates itself."""
+    pathway = replace(setup.config.pathways[name], placement="worker")
     reader = BatchReader(setup.plan(name), setup.source(pathway.stream).chunk, pathway)
     return reader.read(Cursor())
 
