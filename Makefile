@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint unit ray realdata chaos science clean
+.PHONY: demo test lint unit ray gpu realdata chaos science clean
 
 demo: $(VENV)/.installed
 	$(BIN)/raytrain demo --out runs/demo
@@ -22,6 +22,9 @@ unit: $(VENV)/.installed
 
 ray: $(VENV)/.installed
 	$(BIN)/pytest -q tests/ray -m "not slow"
+
+gpu: $(VENV)/.installed
+	$(BIN)/pytest -q tests/gpu || [ $$? -eq 5 ]  # 5: no test was collected, as there is no GPU
 
 realdata: $(VENV)/.installed
 	@test -n "$(RAYTRAIN_TEST_DATA)" || { echo "RAYTRAIN_TEST_DATA is unset: no real data"; exit 2; }

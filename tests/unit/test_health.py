@@ -223,26 +223,6 @@ def test_an_observed_step_does_not_wait_for_the_device():
     assert "_linalg_eigh" in waits.found, "the figures were made nowhere"
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_on_a_gpu_a_step_waits_for_nothing_and_the_figures_are_the_same(precision):
-    training = TrainingConfig(precision=precision)
-    pathway = build(training=training, device=torch.device("cuda"), batch_norm=True)
-    pathway.step(batch_of(0))
-    pathway.check()
-    batch, meter = batch_of(1).to(torch.device("cuda")), HealthMeter()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        losses = pathway.step(batch, watch=meter).losses
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    here = build(training=training, batch_norm=True)
-    here.step(batch_of(0))
-    for name, figures in observed(here, batch_of(1))[1].items():
-        assert meter.read(losses)[1][name] == pytest.approx(figures, rel=0.05, abs=0.02)
-
-
 def watched_steps(rank):
     digests, images = [], 2 * dist.get_world_size()
     for watches in (False, True):

@@ -59,18 +59,28 @@ class Broadcast(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def call(self, data: st.DataObject) -> None:
-        """Take the chunk that is wanted if it is held, and say what is wanted next."""
-        reader = data.draw(st.sampled_from(sorted(self.cursors)))
+        self.advance(data.draw(st.sampled_from(sorted(self.cursors))))
+
+    @rule(count=st.integers(1, 8))
+    def run_undisturbed(self, count: int) -> None:
+        """Producer and readers take turns: how a window gets far from its start."""
+        for _ in range(count):
+            self.produce()
+            for reader in [name for name in self.cursors if name not in self.done]:
+                self.advance(reader)
+
+    def finish(self, reader: str) -> None:
+        self.window.finish(reader)
+        self.done.add(reader)
+
+    def advance(self, reader: str) -> None:
+        """Take the chunk that is wanted if it is held, and say what is wanted next, or that all is read."""
         wanted = self.cursors[reader]
         if wanted in self.unused or self.window.get(wanted) is not None:
             self.cursors[reader] = min(wanted + 1, self.num_chunks)
         self.hear(reader)
         if self.cursors[reader] == self.num_chunks:
             self.finish(reader)
-
-    def finish(self, reader: str) -> None:
-        self.window.finish(reader)
-        self.done.add(reader)
 
     @rule(data=st.data(), back=st.integers(1, 12))
     def fall_back(self, data: st.DataObject, back: int) -> None:
@@ -98,6 +108,16 @@ class Broadcast(RuleBasedStateMachine):
         self.window.put(chunk, f"chunk {chunk}")
         if floor is not None and chunk < floor:
             assert self.held() == before
+
+    @precondition(lambda self: self.window.floor)
+    @rule(data=st.data())
+    def produce_too_late(self, data: st.DataObject) -> None:
+        """A block that every reader has passed meanwhile is not held."""
+        floor = self.window.floor
+        assert floor is not None
+        chunk, before = data.draw(st.integers(0, floor - 1)), self.held()
+        self.window.put(chunk, f"chunk {chunk}")
+        assert self.held() == before
 
     @precondition(lambda self: self.held())
     @rule(data=st.data())
@@ -168,13 +188,7 @@ class Broadcast(RuleBasedStateMachine):
                 break
             self.produce()
             for reader in [name for name in self.cursors if name not in self.done]:
-                wanted = self.cursors[reader]
-                if wanted in self.unused or self.window.get(wanted) is not None:
-                    self.cursors[reader] = wanted + 1
-                if self.cursors[reader] >= self.num_chunks:
-                    self.finish(reader)
-                else:
-                    self.hear(reader)
+                self.advance(reader)
         assert self.window.finished, f"waits for ever: {self.cursors}"
         assert self.window.next_missing() is None
 
