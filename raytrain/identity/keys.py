@@ -109,6 +109,7 @@ class Identity:
             data_settings(self.config) | {"seed": self.config.seed} | flatten({"pathways": own}),
             chosen=entries.chosen_by(*pathways.values(), parts=("operator", "cut")),
             left_out=entries.NO_ENCODER,
+            device="cpu",
         )
 
     def chunks(self, stream: str, plan: Mapping[str, Any]) -> Ingredients:

@@ -1,8 +1,9 @@
 """The encoder cache: trained pathways and features on disk, found by what they were made of.
 
 A folder an entry, `<key>/`: `entry.json` (what it is), `step-<n>/` (checkpoint), `metrics.jsonl` (the logged
-steps), `outcome-<n>.json` (what the summary says), `features-<key>/` (feature files). Files are hard links to
-those of the run where the file system allows it: nobody writes to them again, they are replaced as a whole.
+steps), `outcome-<n>.json` (what the summary says), `features-<key>/` (feature files, and which samples they
+lack). Files are hard links to those of the run where the file system allows it: nobody writes to them again,
+they are replaced as a whole.
 """
 
 import contextlib
@@ -18,12 +19,16 @@ from typing import Any
 from raytrain.checkpoint import latest_step, load_checkpoint
 from raytrain.config import CacheConfig
 from raytrain.errors import ConfigError
+from raytrain.training import provenance
+from raytrain.training.left_out import LeftOut, add_to_quarantine, found_bad
 from raytrain.training.paths import METRICS
 from raytrain.training.plan import RunSetup
+from raytrain.training.recorder import write_note
 from raytrain.training.run_folder import write_atomic
 
 VARIABLE = "RAYTRAIN_CACHE"
 ENTRY = "entry.json"
+LACKING = "quarantined.json"
 KEY_CHARACTERS = 24
 
 
@@ -42,7 +47,9 @@ class Loaded:
     @property
     def text(self) -> str:
         """One line that says so."""
-        then = "; it goes on from there" if self.goes_on else ""
+        without = LeftOut.from_json(self.outcome.get("quarantined")).text
+        then = f", {without}" if without else ""
+        then += "; it goes on from there" if self.goes_on else ""
         return f"{self.name}: {self.step} steps were trained before, loaded from {self.folder}{then}"
 
 
@@ -64,7 +71,8 @@ class EncoderCache:
     def load(self, setup: RunSetup, name: str) -> Loaded | None:
         """Put the longest training of a pathway that fits into the run folder; None if there is none.
 
-        A longer schedule goes on from a shorter one. Nothing is done where the run itself is as far.
+        A longer schedule goes on from a shorter one. Nothing is done where the run itself is as far. What was
+        trained without some samples is taken where just these cannot be decoded now either.
         """
         entry = self._entry(setup.identity.pathway(name).key)
         own = latest_step(setup.checkpoints(name))
@@ -76,22 +84,35 @@ class EncoderCache:
             if load_checkpoint(kept) is None:
                 shutil.rmtree(kept, ignore_errors=True)  # damaged: trained again, and kept again
                 continue
+            outcome = _read_json(entry / f"outcome-{step}.json")
+            if not outcome or not _lacks_the_same(setup, name, outcome):
+                continue
             _link_folder(kept, setup.checkpoints(name) / kept.name)
+            provenance.loaded(setup, name)
             _add_metrics(entry / METRICS, setup.folder / METRICS, run=setup.folder.name, name=name, last=step)
             os.utime(entry / ENTRY)
-            outcome = _read_json(entry / f"outcome-{step}.json")
             return Loaded(name=name, step=step, outcome=outcome, goes_on=step < wanted, folder=entry)
         return None
 
     def store(self, setup: RunSetup, name: str, outcome: dict[str, Any]) -> None:
-        """Keep a finished pathway's last checkpoint, its logged steps and its outcome."""
+        """Keep a finished pathway's last checkpoint, its logged steps and its outcome.
+
+        Not one that was begun under another key, or without more samples than can be named. One that lacks
+        samples gives way to one that does not, or that lacks others.
+        """
         entry = self._entry(setup.identity.pathway(name).key)
         found = latest_step(setup.checkpoints(name))
         if found is None or not setup.done(name):
             return
         step_name = f"step-{found[1]:08d}"
-        if (entry / step_name).exists():
+        left_out = LeftOut.from_json(outcome.get("quarantined"))
+        if not left_out.is_named or not provenance.is_of_one_key(setup, name):
             return
+        if (entry / step_name).exists():
+            former = LeftOut.from_json(_read_json(entry / f"outcome-{found[1]}.json").get("quarantined"))
+            if former in (left_out, LeftOut()):
+                return
+            shutil.rmtree(entry / step_name)
         entry.mkdir(parents=True, exist_ok=True)
         write_atomic(entry / ENTRY, json.dumps(setup.identity.pathway(name).to_json(), indent=1))
         write_atomic(entry / f"outcome-{found[1]}.json", json.dumps(outcome))
@@ -99,27 +120,46 @@ class EncoderCache:
         _link_folder(setup.checkpoints(name) / step_name, entry / step_name)
         self.trim()
 
-    def load_features(self, key: str, evaluation: str, folder: Path, names: Iterable[str]) -> bool:
-        """Put feature files that were made before into a folder; return whether all were there."""
+    def known_features(self, key: str, evaluation: str, names: Iterable[str]) -> LeftOut | None:
+        """Return the samples that kept feature files lack; None where not all of the files are there."""
         kept = self._entry(key) / f"features-{evaluation}"
         files = [kept / f"{name}{ending}" for name in names for ending in (".npy", ".json")]
         if not files or not all(file.exists() for file in files):
-            return False
+            return None
+        return LeftOut.from_json(_read_json(kept / LACKING) or None)
+
+    def load_features(self, key: str, evaluation: str, folder: Path, names: Iterable[str]) -> None:
+        """Put feature files that were made before into a folder."""
+        kept = self._entry(key) / f"features-{evaluation}"
+        files = [kept / f"{name}{ending}" for name in names for ending in (".npy", ".json")]
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(files, key=lambda file: file.suffix, reverse=True):  # the description comes last
             _link(file, folder / file.name)
         with contextlib.suppress(OSError):
             os.utime(self._entry(key))
-        return True
 
     def store_features(
-        self, key: str, evaluation: str, folder: Path, names: Iterable[str], *, about: dict[str, Any]
+        self,
+        key: str,
+        evaluation: str,
+        folder: Path,
+        names: Iterable[str],
+        *,
+        left_out: LeftOut,
+        about: dict[str, Any],
     ) -> None:
-        """Keep feature files of a folder; `about` describes an entry that is new."""
+        """Keep feature files of a folder, in which some samples are others in their place.
+
+        `about` describes an entry that is new.
+        """
         kept = self._entry(key) / f"features-{evaluation}"
         kept.mkdir(parents=True, exist_ok=True)
         if not (self._entry(key) / ENTRY).exists():
             write_atomic(self._entry(key) / ENTRY, json.dumps(about))
+        if left_out.num:
+            write_atomic(kept / LACKING, json.dumps(left_out.to_json()))
+        else:
+            (kept / LACKING).unlink(missing_ok=True)
         for name in names:
             for ending in (".npy", ".json"):
                 _link(folder / f"{name}{ending}", kept / f"{name}{ending}")
@@ -160,6 +200,22 @@ class EncoderCache:
     def _entries(self) -> list[Path]:
         found = self.folder.iterdir() if self.folder.is_dir() else iter(())
         return [entry for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _lacks_the_same(setup: RunSetup, name: str, outcome: dict[str, Any]) -> bool:
+    """Return whether the samples that a training went without cannot be decoded now; they are quarantined."""
+    left_out = LeftOut.from_json(outcome.get("quarantined"))
+    if not left_out.num:
+        return True
+    bad = found_bad(setup.source(setup.config.pathways[name].stream), left_out.keys)
+    if bad.keys() < set(left_out.keys):
+        text = (
+            f"{name}: a training {left_out.text}, is not used: {left_out.num - len(bad)} of them can be now"
+        )
+        write_note(setup.folder, text)
+        return False
+    add_to_quarantine(setup, bad)
+    return True
 
 
 def check_folder(config: CacheConfig) -> None:

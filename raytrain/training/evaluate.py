@@ -1,6 +1,5 @@
 """Evaluate a run: write its features, or link what the cache has; probe them; ask the heads of motion."""
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,15 +23,23 @@ from raytrain.evaluation.probe import ProbeRequest, measure
 from raytrain.evaluation.protocols import Head
 from raytrain.evaluation.represent import (
     VALID,
-    Bad,
     FeatureSink,
     RepresentRequest,
     evaluation_source,
     represent_inline,
 )
 from raytrain.identity import PIXELS
+from raytrain.training import provenance
 from raytrain.training.cache import EncoderCache
 from raytrain.training.factory import build_pathway
+from raytrain.training.left_out import (
+    Bad,
+    LeftOut,
+    add_to_quarantine,
+    found_bad,
+    left_out_of_training,
+    rows_of,
+)
 from raytrain.training.paths import PREDICTIONS, QUARANTINE
 from raytrain.training.plan import RunSetup
 from raytrain.training.recorder import write_note
@@ -43,28 +50,40 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
 
     Those that the cache holds are not made again.
     """
-    config, manifest = setup.config, setup.manifest
+    manifest = setup.manifest
     assert manifest is not None
     rows = probe_rows(manifest)["rows"]
     if len(rows) == 0:
         raise DataError("no labelled samples to represent; set probe.enabled = false to train only")
     kept = list(_kept_features(setup, rows))
-    loaded = {
-        name
-        for name, key, evaluation, files in kept
-        if cache and cache.load_features(key, evaluation, setup.features, files)
-    }
+    loaded, bad = _load_features(setup, cache, kept) if cache else (set(), {})
     missing = [name for name, *_ in kept if name not in loaded]
-    if not missing:  # kept only where every sample could be decoded
-        np.save(setup.features / VALID, np.ones(len(rows), np.bool_))
-        return
+    if missing:
+        made = _make_features(setup, rows, missing, through_ray=through_ray)
+        if cache:
+            _store_features(setup, cache, [one for one in kept if one[0] in missing], LeftOut.of(made))
+        bad |= made
+    _quarantine(setup, bad, len(rows))
+    valid = np.ones(len(rows), np.bool_)
+    valid[np.searchsorted(rows, rows_of(manifest, bad))] = False
+    np.save(setup.features / VALID, valid)
+    if cache:
+        cache.trim()
+
+
+def _make_features(
+    setup: RunSetup, rows: NDArray[np.int64], wanted: list[str], *, through_ray: bool
+) -> dict[str, Bad]:
+    """Write features files; return why samples could not be decoded, by key."""
+    config, manifest = setup.config, setup.manifest
+    assert manifest is not None
     device = _device_there(setup) if through_ray else device_here(setup.device)
     request = RepresentRequest(
         config=config,
         checkpoints={name: str(setup.checkpoints(name)) for name in config.probed},
         build=partial(_build, config, setup.num_classes, setup.standardisers),
         device=str(device),
-        wanted=tuple(missing),
+        wanted=tuple(wanted),
     )
     source = evaluation_source(config, manifest, rows)
     pretrain = evaluation_source(config, manifest, manifest.indices("pretrain"))
@@ -83,27 +102,62 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
     except BaseException:
         sink.discard()
         raise
-    for name, key, evaluation, files in kept if cache and not sink.bad else ():
-        if name in missing and cache is not None:
-            about = {"name": name, "settings": {"seed": config.seed}}
-            cache.store_features(key, evaluation, setup.features, files, about=about)
-    if cache:
-        cache.trim()
+    return bad
 
 
-def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Yield what is wanted, and how the cache knows it: (name, key of its maker, evaluation, files)."""
-    config = setup.config
+Kept = tuple[str, str, str, list[str]]
+"""What is wanted, and how the cache knows it: (name, key of its maker or "", evaluation, files)"""
+
+
+def _kept_features(setup: RunSetup, rows: NDArray[np.int64]) -> Iterator[Kept]:
+    """Yield the features of all pathways, controls and floors.
+
+    Weights that were trained, or calibrated, without some samples are told apart by these.
+    """
+    config, left_out = setup.config, left_out_of_training(setup)
     evaluation = setup.identity.features(rows).key[:16]
+    lacking = f"-without-{left_out.sha256[:16]}" if left_out.num else ""
     for name in config.probed:
-        for side, key, what in (
-            (name, setup.identity.pathway(name).key, f"{evaluation}-{_steps_done(setup, name)}"),
-            (control_name(name), setup.identity.control(name).key, evaluation),
+        key = setup.identity.pathway(name).key if provenance.is_of_one_key(setup, name) else ""
+        for side, key_of_side, what in (
+            (name, key, f"{evaluation}-{_steps_done(setup, name)}{lacking}"),
+            (control_name(name), setup.identity.control(name).key, f"{evaluation}{lacking}"),
         ):
-            yield side, key, what, [side, *([layers_name(side)] if config.probe.layers else [])]
+            yield side, key_of_side, what, [side, *([layers_name(side)] if config.probe.layers else [])]
     operators = dict.fromkeys(pathway.operator.name for pathway in config.pathways.values())
     for floor in (PIXELS, *(name for name in operators if name not in UNCHANGED)):
         yield f"floor.{floor}", setup.identity.floor(floor).key, evaluation, [f"floor.{floor}"]
+
+
+def _load_features(setup: RunSetup, cache: EncoderCache, kept: list[Kept]) -> tuple[set[str], dict[str, Bad]]:
+    """Take what the cache holds; return its names, and why the samples that it lacks cannot be decoded now.
+
+    What lacks a sample that can be is not taken.
+    """
+    known = {
+        name: left_out
+        for name, key, evaluation, files in kept
+        if key and (left_out := cache.known_features(key, evaluation, files)) is not None
+    }
+    assert setup.manifest is not None
+    asked = sorted({key for left_out in known.values() for key in left_out.keys})
+    source = evaluation_source(
+        setup.config, setup.manifest, np.asarray(rows_of(setup.manifest, asked), np.int64)
+    )
+    bad = found_bad(source, asked) if asked else {}
+    taken = {name for name, left_out in known.items() if bad.keys() >= set(left_out.keys)}
+    for name, key, evaluation, files in kept:
+        if name in taken:
+            cache.load_features(key, evaluation, setup.features, files)
+    lacked = {key for name in taken for key in known[name].keys}
+    return taken, {key: why for key, why in bad.items() if key in lacked}
+
+
+def _store_features(setup: RunSetup, cache: EncoderCache, made: list[Kept], left_out: LeftOut) -> None:
+    for name, key, evaluation, files in made:
+        if key and left_out.is_named:
+            about = {"name": name, "settings": {"seed": setup.config.seed}}
+            cache.store_features(key, evaluation, setup.features, files, left_out=left_out, about=about)
 
 
 def _steps_done(setup: RunSetup, name: str) -> int:
@@ -113,15 +167,12 @@ def _steps_done(setup: RunSetup, name: str) -> int:
 
 def _quarantine(setup: RunSetup, bad: dict[str, Bad], num_samples: int) -> None:
     """Name samples that could not be represented in quarantine.jsonl; DataError over the budget."""
-    path = setup.folder / QUARANTINE
-    known = {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
-    with path.open("a") as file:
-        for key in sorted(bad.keys() - known):
-            file.write(json.dumps({"key": key, **bad[key]}) + "\n")
+    add_to_quarantine(setup, bad)
     if len(bad) > setup.config.data.quarantine_budget * num_samples:
         raise DataError(
             f"{len(bad)} of {num_samples} labelled samples could not be decoded, more than "
-            f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; see {path}"
+            f"data.quarantine_budget {setup.config.data.quarantine_budget:g} allows; see "
+            f"{setup.folder / QUARANTINE}"
         )
 
 

@@ -8,7 +8,7 @@ CONFIG, ENVIRONMENT, SUMMARY = "config.toml", "env.json", "summary.json"
 METRICS, QUARANTINE, LOG = "metrics.jsonl", "quarantine.jsonl", "log.txt"
 REPORT = "report.html"
 PREDICTIONS = "predictions.npz"
-COUNTERS, STANDARDISERS = "counters.json", "standardisers.json"
+COUNTERS, STANDARDISERS, KEYS = "counters.json", "standardisers.json", "keys.json"
 CHECKPOINTS, FEATURES, FIGURES, CACHE = "checkpoints", "features", "figures", "cache"
 
 

@@ -19,12 +19,15 @@ from raytrain.config import RunConfig
 from raytrain.config.stems import NoStemConfig
 from raytrain.errors import ConfigError, Interrupted, RaytrainError, StorageError
 from raytrain.evaluation.shortcut import shortcut_scores
+from raytrain.identity import Identity
+from raytrain.training import provenance
 from raytrain.training.allotment import Allotment, Demand, allot, check_fits
 from raytrain.training.cache import EncoderCache, Loaded, check_folder
 from raytrain.training.cluster import connect, is_connected, nodes_of
 from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
-from raytrain.training.paths import STANDARDISERS, SUMMARY, known_device
+from raytrain.training.left_out import left_out_of_training
+from raytrain.training.paths import STANDARDISERS, SUMMARY, has_steps, known_device
 from raytrain.training.plan import RunSetup, event_limits
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
 from raytrain.training.run_folder import open_run_folder, settle, write_atomic
@@ -69,10 +72,16 @@ class _Clock:
 def prepare_setup(
     config: RunConfig, folder: Path, manifest: Manifest, *, allotment: Allotment | None = None
 ) -> RunSetup:
-    """Return the run's setup; standardisers are estimated once and kept in the run folder."""
+    """Return the run's setup; standardisers are estimated once and kept in the run folder.
+
+    Before the first step they are estimated again where what they are made of has changed.
+    """
     path = folder / STANDARDISERS
-    if not path.exists():
+    identity = Identity(config=config, data=manifest.hash, device="cpu")
+    is_stale = not has_steps(folder) and not provenance.standardisers_are_of(folder, identity)
+    if is_stale or not path.exists():
         write_atomic(path, json.dumps(estimate_standardisers(config, manifest)))
+        provenance.standardised(folder, identity)
     return RunSetup.build(config, manifest, folder, json.loads(path.read_text()), allotment=allotment)
 
 
@@ -138,6 +147,7 @@ def run(
         allotment = allot(demand, nodes)
         settle(folder, config, manifest.hash, device=allotment.device)
         setup = prepare_setup(config, folder, manifest, allotment=allotment)
+        provenance.begin(setup)
         cache = EncoderCache.open(config.cache)
         loaded = load_cached(setup, cache)
         trains = not all(setup.done(name) for name in config.pathways)
@@ -226,12 +236,15 @@ def _summary(
 ) -> dict[str, Any]:
     former = _former_pathways(setup.folder) | {name: cached.outcome for name, cached in loaded.items()}
     found = {outcome["name"]: outcome for outcome in outcomes}
+    left_out = left_out_of_training(setup)
     pathways = []
     for name, pathway in setup.config.pathways.items():
         cached = loaded.get(name)
         if cached and not cached.goes_on:
             found.pop(name, None)
-        outcome = found.get(name) or _current(setup, former.get(name)) or _from_checkpoint(setup, name)
+        told = None if name in found else _current(setup, former.get(name))
+        outcome = told or found.get(name) or _from_checkpoint(setup, name)
+        lacking = told.get("quarantined") if told else left_out.to_json() if left_out.num else None
         pathways.append(
             {
                 "name": name,
@@ -244,6 +257,7 @@ def _summary(
                     for key in ("epochs", "steps", "samples_per_s", "waits", "weights_sha256")
                 },
                 **{key: outcome[key] for key in ("events_per_s",) if key in outcome},
+                **({"quarantined": lacking} if lacking else {}),
                 "cached_steps": cached.step if cached else outcome.get("cached_steps", 0),
                 "restarts": max(0, counts.get("starts", {}).get(name, 1) - 1),
             }

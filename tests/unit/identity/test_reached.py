@@ -27,7 +27,7 @@ DRIVES = (
         f"raytrain.training.{name}"
         for name in ("cache", "cluster", "inline", "recorder", "run", "run_folder")
     ),
-    *(f"raytrain.training.{name}" for name in ("signals", "tensorboard")),
+    *(f"raytrain.training.{name}" for name in ("left_out", "marks", "provenance", "signals", "tensorboard")),
 )
 """what runs beside a training: it makes the manifest, whose fingerprint is in the key, watches and writes"""
 
