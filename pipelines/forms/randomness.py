@@ -33,8 +33,8 @@ def hash_sequence(key_hashes: UInt64s, positions: NDArray[np.int64]) -> int:
     Hashes of a sequence's parts add up to its own, modulo 2^64: ranks need not hold what they hash together.
     """
     with np.errstate(over="ignore"):
-        places = _mix((positions.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
-        return int(_mix(places ^ _mix(key_hashes.astype(np.uint64))).sum(dtype=np.uint64))
+        places = mix((positions.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+        return int(mix(places ^ mix(key_hashes.astype(np.uint64))).sum(dtype=np.uint64))
 
 
 def generator(*words: int | str) -> np.random.Generator:
@@ -50,14 +50,18 @@ def uniforms(key_hashes: UInt64s, *, seed: int, epoch: int, draw: str, count: in
     """
     stream = np.uint64(hash_words(seed, epoch, draw))
     with np.errstate(over="ignore"):
-        state = _mix(_mix(key_hashes.astype(np.uint64) ^ stream) + stream)
+        state = mix(mix(key_hashes.astype(np.uint64) ^ stream) + stream)
         counters = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        words = _mix(state[:, None] + counters[None, :])
+        words = mix(state[:, None] + counters[None, :])
     drawn: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return drawn
 
 
-def _mix(words: Any) -> Any:
+def mix(words: Any) -> Any:
+    """Return 64-bit words hashed one by one, u64 of any shape: a bijection; it overflows as it must.
+
+    Source: the splitmix64 finaliser (Steele, Lea, Flood 2014).
+    """
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

@@ -1,11 +1,12 @@
 """Where batches end that are bounded by events: a pure function of the manifest's counts, seed and epoch."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
-from pipelines.order.plan import Int64s, permutation
+from pipelines.order.permutation import Int64s, epoch_order
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,17 +66,18 @@ class EventLimits:
 def _starts(limits: EventLimits, epoch: int) -> Int64s:
     """Return each batch's first position and, last, the first that is left out: i64[batches + 1]."""
     unit, most = limits.unit, limits.batch_size // limits.unit
-    order = permutation(len(limits.num_events), limits.seed, epoch)
-    num_units = len(order) // unit
-    of_units = limits.num_events[order[: num_units * unit]].reshape(num_units, unit).sum(axis=1)
+    order = epoch_order(len(limits.num_events), limits.seed, epoch)
+    num_units = len(limits.num_events) // unit
+    samples = order.samples_at(np.arange(num_units * unit))
+    of_units = limits.num_events[samples].reshape(num_units, unit).sum(axis=1)
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_units)])
-    # Where a batch would end that begins at each unit: found at once for all, then followed from end to end.
-    fitting = np.searchsorted(total, total[:-1] + limits.batch_events, side="right") - 1
-    units = np.arange(num_units)
-    ends = np.clip(fitting, units + 1, np.minimum(units + most, num_units)).tolist()
-    starts = [0]
-    while starts[-1] < num_units:
-        starts.append(ends[starts[-1]])
+    # By bisection at the batches' own starts: a million recordings are only some thousand batches.
+    upto, starts, first = total.data, [0], 0
+    while first < num_units:
+        furthest = min(first + most, num_units)
+        fitting = bisect_right(upto, upto[first] + limits.batch_events, first + 1, furthest + 1) - 1
+        first = max(first + 1, fitting)
+        starts.append(first)
     first, behind = starts[-2:]
     if behind - first < most and total[behind] - total[first] < limits.batch_events:
         starts.pop()

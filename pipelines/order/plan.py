@@ -1,42 +1,24 @@
-"""Which sample stands where: permutation, lanes, chunks and batches as pure functions of numbers.
+"""Which position stands where: lanes, chunks and batches as pure functions of numbers.
 
-Position n of epoch e is perm(seed, e)[n]. Batch g is positions [g B, (g + 1) B), or what `EventLimits` says.
-Position n lies in lane (n div 2) mod V; a chunk is L consecutive positions of one lane; chunks are numbered
-through all epochs, first by place, then by lane.
+Position n of epoch e is perm(seed, e)[n], see `pipelines.order.permutation`. Batch g is positions
+[g B, (g + 1) B), or what `EventLimits` says. Position n lies in lane (n div 2) mod V; a chunk is L
+consecutive positions of one lane; chunks are numbered through all epochs, first by place, then by lane.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.forms.randomness import generator
 from raytrain.errors import ConfigError
 
 Int64s = NDArray[np.int64]
 
 CHUNK_BYTES, LEAST_SAMPLES, CHUNKS_A_LANE = 32 * 2**20, 64, 16
 """of a chunk whose size nobody has set, see `default_chunk_samples`"""
-
-
-@lru_cache(maxsize=4)
-def permutation(num_samples: int, seed: int, epoch: int) -> Int64s:
-    """Return the read-only permutation of an epoch, i64[N]."""
-    order = generator("order", seed, epoch).permutation(num_samples)
-    order.flags.writeable = False
-    return order
-
-
-@lru_cache(maxsize=4)
-def inverse_permutation(num_samples: int, seed: int, epoch: int) -> Int64s:
-    """Return the position of each sample in an epoch, i64[N], read-only."""
-    positions = np.empty(num_samples, np.int64)
-    positions[permutation(num_samples, seed, epoch)] = np.arange(num_samples)
-    positions.flags.writeable = False
-    return positions
 
 
 @dataclass(frozen=True, order=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pipelines.forms.chunk import Chunk
 from pipelines.forms.clips import ClipPlanner
-from pipelines.order.plan import ChunkPlan, inverse_permutation, permutation
+from pipelines.order.permutation import epoch_order
+from pipelines.order.plan import ChunkPlan
 from pipelines.storage.manifest import Manifest
 from pipelines.stream.decoder import CachedChunk, ChunkTask, DecodeCount, Decoder
 from raytrain.config.data import DataConfig
@@ -56,7 +57,7 @@ class StreamSource:
         """Return the manifest row at each position of an epoch."""
         if not self.shuffle:
             return self.rows[positions]
-        return self.rows[permutation(self.plan.num_samples, self.seed, epoch)[positions]]
+        return self.rows[epoch_order(self.plan.num_samples, self.seed, epoch).samples_at(positions)]
 
     def first_rows(self, count: int) -> Int64s:
         """Return the manifest rows of the first positions of epoch 0."""
@@ -93,7 +94,7 @@ class StreamSource:
         """Return (chunk of epoch 0, offset) of each manifest row."""
         samples = np.searchsorted(self.rows, rows)  # rows are in manifest order
         if self.shuffle:
-            samples = inverse_permutation(self.plan.num_samples, self.seed, 0)[samples]
+            samples = epoch_order(self.plan.num_samples, self.seed, 0).positions_of(samples)
         return self.plan.locate(0, samples)
 
 

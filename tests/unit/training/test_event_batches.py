@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.forms.randomness import hash_sequence
-from pipelines.order.plan import Cursor, permutation
+from pipelines.order.permutation import epoch_order
+from pipelines.order.plan import Cursor
 from pipelines.storage.manifest import Manifest
 from raytrain import api
 from raytrain.config import RunConfig, from_mapping
@@ -88,7 +89,7 @@ def test_a_run_takes_the_batches_that_the_counts_say(whole: api.Run, packed: Pat
     hashes = manifest.key_hashes[manifest.indices("pretrain")]
     logged, sizes, left_out = lines(whole), [], []
     for epoch in range(3):
-        order, place = permutation(len(hashes), 0, epoch), 0
+        order, place = epoch_order(len(hashes), 0, epoch).samples_at(np.arange(len(hashes))), 0
         for line in (line for line in logged if line["epoch"] == epoch):
             size = 0
             while size < 8 and setup_counts[order[place : place + size + 1]].sum() <= bound:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor, chunk_samples, permutation
+from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor, chunk_samples
 from raytrain.errors import ConfigError
 
 plans = st.builds(
@@ -83,16 +83,6 @@ def test_cursor_turns_to_the_next_epoch_and_leaves_out_the_rest() -> None:
     assert [plan.cursor_at(step) for step in (0, 5, 6, 13)] == [Cursor(*divmod(s, 6)) for s in (0, 5, 6, 13)]
     assert plan.after(Cursor(0, 5)) == Cursor(1, 0)
     assert plan.after(Cursor(1, 4)) == Cursor(1, 5)
-
-
-def test_permutation_is_a_function_of_seed_and_epoch() -> None:
-    first = permutation(100, 3, 1)
-    permutation.cache_clear()
-    assert (permutation(100, 3, 1) == first).all()
-    assert sorted(first) == list(range(100))
-    assert not (permutation(100, 3, 2) == first).all()
-    assert not (permutation(100, 4, 1) == first).all()
-    assert first[:5].tolist() == [57, 40, 9, 14, 55]  # the order must never change between versions
 
 
 def test_batch_larger_than_the_data_is_refused() -> None:

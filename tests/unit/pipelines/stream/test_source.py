@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.forms.chunk import Chunk, from_table, to_table
-from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor, permutation
+from pipelines.order.permutation import epoch_order
+from pipelines.order.plan import BatchPlan, ChunkPlan, Cursor
 from pipelines.sources import open_manifest
 from pipelines.storage.patience import PAUSE_S, Patience
 from pipelines.storage.places import Storage, opened
@@ -73,7 +74,7 @@ def test_a_chunk_holds_what_stands_at_its_positions(images: Path, lanes: int) ->
         seen: list[int] = []
         for number in range(epoch * source.plan.chunks_per_epoch, (epoch + 1) * source.plan.chunks_per_epoch):
             chunk = source.chunk(number)
-            order = permutation(NUM, 3, epoch)
+            order = epoch_order(NUM, 3, epoch).samples_at(np.arange(NUM))
             np.testing.assert_array_equal(chunk.rows, source.rows[order[chunk.positions]])
             for place, key in enumerate(chunk.keys):
                 np.testing.assert_array_equal(chunk.images[place], pixels_of(images, key))
@@ -117,7 +118,7 @@ def test_a_chunk_is_a_function_of_its_number_alone(images: Path) -> None:
     source = source_of(images)
     forwards = {number: source.chunk(number) for number in range(8)}
     fresh: StreamSource = pickle.loads(pickle.dumps(source_of(images)))  # as in another process
-    permutation.cache_clear()
+    epoch_order.cache_clear()
     for number in reversed(range(8)):
         assert_equal(fresh.chunk(number), forwards[number])
 
