@@ -50,4 +50,6 @@ def extension(path: str) -> str:
 
 def is_hidden(path: str) -> bool:
     """Return whether a path is what a file manager leaves behind."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    if path.startswith(".") or "/." in path:
+        return True
+    return "__MACOSX" in path and "__MACOSX" in path.split("/")

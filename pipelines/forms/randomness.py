@@ -5,6 +5,7 @@ values.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,32 @@ UInt64s = NDArray[np.uint64]
 def hash_words(*words: int | str) -> int:
     """Return a 64-bit hash of the words; order and type matter, the platform does not."""
     digest = hashlib.blake2b(digest_size=8)
+    _update(digest, words)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _update(digest: Any, words: tuple[int | str, ...]) -> None:
     for word in words:
         data = word.encode() if isinstance(word, str) else str(int(word)).encode()
         digest.update(f"{type(word).__name__[0]}{len(data)}:".encode() + data)
-    return int.from_bytes(digest.digest(), "little")
+
+
+def hasher(*words: int | str) -> Callable[[str], int]:
+    """Return what makes `hash_words(*words, name)` of many names, in half the time."""
+    begun = hashlib.blake2b(digest_size=8)
+    _update(begun, words)
+
+    def hash_name(name: str) -> int:
+        digest, data = begun.copy(), name.encode()
+        digest.update(b"s%d:%b" % (len(data), data))
+        return int.from_bytes(digest.digest(), "little")
+
+    return hash_name
 
 
 def hash_keys(keys: list[str]) -> UInt64s:
     """Return the 64-bit hash of each sample key, u64[N]."""
-    return np.array([hash_words(key) for key in keys], dtype=np.uint64)
+    return np.array(list(map(hasher(), keys)), dtype=np.uint64)
 
 
 def hash_sequence(key_hashes: UInt64s, positions: NDArray[np.int64]) -> int:

@@ -27,10 +27,10 @@ from pipelines.generated.scenes import (
     make_scene,
     render,
 )
+from pipelines.storage.cache_folder import cache_folder
 from raytrain.errors import ConfigError
 
 SCHEME = "clips://"
-CACHE_VARIABLE = "RAYTRAIN_CACHE"
 _VERSION = 1
 """to be raised when the same uri gives another clip"""
 # Constant steps of the quantiser: with constant quality, resting scenes would look better than moving ones.
@@ -157,14 +157,14 @@ def _encode(frames: Iterator[UInt8s], name: ClipName) -> bytes:
 
 def _cache_folder() -> Path | None:
     """Return where clips of this version of the renderer and the encoder are kept; None: nowhere."""
-    variable = os.environ.get(CACHE_VARIABLE, "")
-    if variable == "off":
+    home = cache_folder()
+    if home is None:
         return None
     try:
         encoder = importlib.metadata.version("av")
     except importlib.metadata.PackageNotFoundError:
         encoder = "none"
-    return Path(variable or "~/.cache/raytrain").expanduser() / "clips" / f"{_VERSION}-av-{encoder}"
+    return home / "clips" / f"{_VERSION}-av-{encoder}"
 
 
 def _keep(path: Path, data: bytes) -> None:

@@ -39,6 +39,8 @@ from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError, did_you_mean
 
 PREPARE_FOLDER = ".prepare"
+ADVISED_FROM = 50_000
+"""files from which on `prepare` is advised: they take half a second of CPU time, prepared a tenth of it"""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,18 @@ def _read(config: DataConfig) -> Manifest:
         raise DataError(
             f"data.root {config.root}: holds an unfinished `raytrain prepare`; run the same command again"
         )
-    return _read_layout(config, storage)
+    return _with_advice(_read_layout(config, storage))
+
+
+def _with_advice(manifest: Manifest) -> Manifest:
+    """Return the manifest of many files with a note that they need not be looked at by every command."""
+    if len(manifest) < ADVISED_FROM:
+        return manifest
+    advice = (
+        f"{manifest.root}: {len(manifest):,} files are listed and looked at by every command; after one "
+        "`raytrain prepare` a command starts ten times faster"
+    )
+    return replace(manifest, notes=(*manifest.notes, advice))
 
 
 def _read_file(config: DataConfig, root: str) -> Manifest:

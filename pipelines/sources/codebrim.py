@@ -17,8 +17,9 @@ from pipelines.sources.csv import read_csv, with_labels
 from pipelines.sources.folder import READY_SPLITS, is_image
 from pipelines.sources.records import find_base, join, read_file
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

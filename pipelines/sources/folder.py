@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pipelines.forms.media import IMAGES, MEDIA, Medium
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

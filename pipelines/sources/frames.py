@@ -16,8 +16,9 @@ from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.archive import ArchiveStorage
 from pipelines.storage.frames import PAYLOAD
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

@@ -17,8 +17,9 @@ import numpy as np
 from pipelines.forms.quarantine import BadSample
 from pipelines.sources.folder import is_image
 from pipelines.sources.splits import cut_splits
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest, table_from_columns
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 

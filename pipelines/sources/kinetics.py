@@ -17,8 +17,9 @@ from pipelines.sources.folder import READY_SPLITS, read_class_folders
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from pipelines.forms.media import VIDEOS, is_hidden
 from pipelines.sources.records import join, read_file
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.listing import FileInfo
+from pipelines.storage.places import Storage
 from raytrain.errors import DataError
 
 _SHOWN = 3

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pipelines.forms.media import MEDIA, Medium, extension, is_hidden
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.listing import FileInfo
+from pipelines.storage.places import Storage
 
 _MOST_FOLDERS = 1000
 

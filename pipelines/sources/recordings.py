@@ -22,8 +22,9 @@ from pipelines.sources.media import split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.event_payload import EventPayload
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
@@ -126,7 +127,7 @@ def _read_windows(config: DataConfig, storage: Storage) -> Manifest:
         samples, root=storage.root, classes=classes, config=config, modality="events", notes=notes
     )
     counts = {sample.key: window.num_events for sample, window in zip(samples, windows, strict=True)}
-    column = pa.array([counts[key] for key in manifest.keys], pa.int64())
+    column = pa.array([counts[key] for key in manifest.table["key"].to_pylist()], pa.int64())
     return replace(manifest, table=manifest.table.append_column("num_events", column))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.forms.randomness import hash_words
+from pipelines.forms.randomness import hash_words, hasher
 
 Int64s = NDArray[np.int64]
 
@@ -25,8 +25,9 @@ def choose_groups(
         members.setdefault(label, []).append(group)
     quotas = _quotas({label: len(names) for label, names in members.items()}, fraction, seed)
     chosen: set[str] = set()
+    drawn = hasher(seed, draw)
     for label, names in members.items():
-        by_draw = sorted(names, key=lambda name: (hash_words(seed, draw, name), name))
+        by_draw = sorted(names, key=lambda name: (drawn(name), name))
         chosen.update(by_draw[: quotas[label]])
     return np.array([group in chosen for group in groups], np.bool_)
 
@@ -88,6 +89,8 @@ def divided_groups(
 
     A group is kept in test, else in select; its samples elsewhere are the surplus, bool[N].
     """
+    if len(set(groups)) == len(groups):
+        return {}, np.zeros(len(groups), np.bool_)
     first: dict[str, int] = {}
     homes: dict[str, set[str]] = {}
     for group, split in zip(groups, splits, strict=True):

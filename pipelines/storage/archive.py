@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage.archive_members import ZIP_MARK, Member, check_ratio, index_tar, index_zip, top_folder
+from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
-from pipelines.storage.places import FileInfo, Storage
+from pipelines.storage.places import Storage
 from pipelines.storage.raw import is_raw
 from raytrain.errors import ConfigError, DataError, StorageError
 

@@ -23,6 +23,7 @@ from pyarrow import fs
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage.archive_members import ZIP_MARK, read_zip_member
+from pipelines.storage.listing import FileInfo, forget, list_folder, list_folders, list_tree
 from raytrain.errors import DataError, StorageError
 
 T = TypeVar("T")
@@ -35,6 +36,9 @@ _JOINED_GAP = 2**14
 """ranges of a file no farther apart are read in one piece: a call costs as much as so many bytes"""
 _JOINED_BYTES = 2**24
 """of one piece at most, for what is read and not wanted stays in memory until the piece is cut"""
+
+FILE_SYSTEMS = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+"""schemes of uris that `pyarrow.fs` reads; a uri with another one is no stored place"""
 
 _opened = 0
 _opened_lock = threading.Lock()
@@ -50,15 +54,6 @@ def count_opened() -> None:
     global _opened
     with _opened_lock:
         _opened += 1
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """A file found in a folder; `path` is relative to the storage's root, with forward slashes."""
-
-    path: str
-    size: int
-    """bytes; -1: unknown, e.g. a link that leads nowhere"""
 
 
 @dataclass(frozen=True)
@@ -166,6 +161,27 @@ class Storage:
         system, path = target
         return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
+    def is_local(self, uri: str) -> bool:
+        """Return whether a place is on this machine's own file system, where a look at it is cheap."""
+        return "://" not in uri and "://" not in self.root
+
+    def sizes_and_times(self, uris: Sequence[str]) -> list[tuple[int, int]]:
+        """Return bytes and time of change in ns of each file or folder: -1 and 0 where that is not known."""
+        if "://" in self.root or any("://" in uri for uri in uris):
+            return [self._size_and_time(uri) for uri in uris]
+        folder = f"{self.root}/" if self.root else ""
+        return [_stat(folder + uri) for uri in uris]
+
+    def _size_and_time(self, uri: str) -> tuple[int, int]:
+        target = self._locate(uri)
+        if isinstance(target, Path):
+            return _stat(target)
+        try:
+            info = target[0].get_file_info(target[1])
+        except OSError:
+            return -1, 0
+        return -1 if info.size is None else info.size, info.mtime_ns or 0
+
     def list_files(self, folder: str = "", recursive: bool = True) -> Iterator[FileInfo]:
         """Yield the files of a folder in the order of their names; links are followed.
 
@@ -175,9 +191,15 @@ class Storage:
         target = self._locate(folder)
         prefix = f"{folder.rstrip('/')}/" if folder else ""
         if isinstance(target, Path):
-            yield from _walk(target, prefix, recursive, ())
+            yield from list_tree(target, prefix) if recursive else list_folder(target, prefix)
         else:
             yield from _list_remote(*target, prefix, recursive)
+
+    def forget_lists(self, uri: str) -> None:
+        """Drop the kept lists that a file is in: they are not true any more."""
+        target = self._locate(uri)
+        for folder in target.parents if isinstance(target, Path) else ():
+            forget(folder)
 
     def list_folders(self, folder: str = "") -> list[str]:
         """Return the folders that lie directly in a folder, by path, in the order of their names.
@@ -188,7 +210,7 @@ class Storage:
         target = self._locate(folder)
         prefix = f"{folder.rstrip('/')}/" if folder else ""
         if isinstance(target, Path):
-            return [prefix + entry.name for entry in _sorted_entries(target) if _is_folder(entry)]
+            return [prefix + name for name in list_folders(target)]
         names = [info.base_name for info in _list_level(*target) if info.type == fs.FileType.Directory]
         return [prefix + name for name in sorted(names)]
 
@@ -279,6 +301,14 @@ def _serve(
 
 def _rebuild(root: str, read_timeout_s: float, read_retries: int) -> Storage:
     return Storage(root, read_timeout_s=read_timeout_s, read_retries=read_retries)
+
+
+def _stat(path: str | Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - making a Path takes longer than the look
+    except OSError:
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _open(target: "Path | tuple[fs.FileSystem, str]") -> BinaryIO:
@@ -378,51 +408,6 @@ def read_local(path: Path, *, offset: int = 0, length: int | None = None) -> byt
     """
     with _RangeReader(path) as file:
         return file.read(offset, file.size if length is None else length)
-
-
-def _walk(folder: Path, prefix: str, recursive: bool, above: tuple[str, ...]) -> Iterator[FileInfo]:
-    real = os.path.realpath(folder)
-    if real in above:
-        raise DataError(f"{folder}: a symbolic link that leads back to {real}; remove it")
-    for entry in _sorted_entries(folder):
-        path = prefix + entry.name
-        try:
-            is_folder = entry.is_dir()
-            is_file = entry.is_file()
-            size = entry.stat().st_size if is_file else -1
-        except FileNotFoundError:
-            is_folder, is_file, size = False, False, -1
-        except OSError as error:
-            what = "a symbolic link that loops" if error.errno == errno.ELOOP else _why(error)
-            raise DataError(f"{folder / entry.name}: {what}; remove it") from None
-        if is_folder:
-            if recursive:
-                yield from _walk(folder / entry.name, f"{path}/", recursive, (*above, real))
-        elif is_file or entry.is_symlink():
-            yield FileInfo(path, size)
-
-
-def _sorted_entries(folder: Path) -> "list[os.DirEntry[str]]":
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no such folder") from None
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {_why(error)}") from None
-    for entry in found:
-        try:
-            entry.name.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{folder}: the file name {entry.name!r} is not UTF-8; rename it") from None
-    return found
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def _list_level(system: Any, path: str, recursive: bool = False) -> list[Any]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.forms.randomness import generator, hash_keys, hash_sequence, hash_words, uniforms
+from pipelines.forms.randomness import generator, hash_keys, hash_sequence, hash_words, hasher, uniforms
 
 NUM = 1 << 16
 KEYS = hash_keys([f"class/{index:05d}.png" for index in range(NUM)])
@@ -190,3 +190,8 @@ def test_hashes_of_the_parts_of_a_sequence_add_up(sequence: tuple[np.ndarray, np
     keys, positions = sequence
     parts = [hash_sequence(keys[rank::2], positions[rank::2]) for rank in (0, 1)]
     assert sum(parts) & MASK == hash_sequence(keys, positions)
+
+
+@given(st.lists(st.one_of(st.integers(-5, 5), st.text(max_size=3)), max_size=3), st.text(max_size=20))
+def test_many_names_are_hashed_like_one(words: list[int | str], name: str) -> None:
+    assert hasher(*words)(name) == hash_words(*words, name)

@@ -13,7 +13,8 @@ from pyarrow import fs
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage import places as storage_module
-from pipelines.storage.places import FileInfo, Range, Storage
+from pipelines.storage.listing import FileInfo
+from pipelines.storage.places import Range, Storage
 from raytrain.errors import DataError, StorageError
 
 
