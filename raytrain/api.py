@@ -201,7 +201,7 @@ def _trained_run(folder: Path) -> Iterator[RunSetup]:
     config = dataclasses.replace(load_toml(folder / CONFIG), out=str(folder))
     manifest = open_manifest(config.data)
     with open_run_folder(config) as held:
-        settle(held, config, manifest.hash)
+        settle(held, config, manifest.fingerprint)
         yield prepare_setup(config, held, manifest)
 
 

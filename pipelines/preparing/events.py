@@ -10,6 +10,7 @@ from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import cut_recording
 from pipelines.modalities.base import Examined
 from pipelines.preparing.entry import Entry
+from pipelines.storage.columns import TEXT, text_array
 from pipelines.storage.event_shards import (
     EVENT_BYTES,
     PackedRow,
@@ -75,7 +76,9 @@ def _placed(entry: Entry, path: str, place: PlacedRow) -> Entry:
 
 def name_pieces(table: pa.Table, good: pa.Table, *, packed: bool) -> pa.Table:
     """Return the manifest's rows of the good entries with their keys, counts, and how they are stored."""
-    columns = {"key": pc.binary_join_element_wise(table["key"], good["addition"], "")}
+    columns = {
+        "key": pc.binary_join_element_wise(table["key"], text_array(good["addition"]), pa.scalar("", TEXT))
+    }
     columns["num_events"] = good["num_events"]
     if packed:
         columns["payload"] = good["kind"]

@@ -16,6 +16,7 @@ from pipelines.modalities import MODALITIES
 from pipelines.modalities.base import Examined
 from pipelines.preparing.examine import examine_rows
 from pipelines.sources import open_manifest, open_storage
+from pipelines.storage.columns import text_array
 from pipelines.storage.manifest import SPLITS, Manifest
 from raytrain.config.data import DataConfig
 
@@ -171,8 +172,8 @@ def _places(config: DataConfig) -> str:
 
 
 def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
-    uri = manifest.table["uri"][sample.row].as_py()
-    return QuarantineEntry(manifest.keys[sample.row], uri, sample.reason, sample.fate or "damaged")
+    key, uri = (manifest.table[name][sample.row].as_py() for name in ("key", "uri"))
+    return QuarantineEntry(key, uri, sample.reason, sample.fate or "damaged")
 
 
 def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:
@@ -283,4 +284,4 @@ def _group_leaks(manifest: Manifest) -> Iterator[str]:
     counts = pc.value_counts(pairs["group"])
     divided = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if len(divided):
-        yield f"{len(divided)} groups lie in more than one split, e.g. {pc.min(divided)}: a leak"
+        yield f"{len(divided)} groups lie in more than one split, e.g. {pc.min(text_array(divided))}: a leak"

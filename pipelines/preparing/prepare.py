@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,6 +32,7 @@ from pipelines.preparing.events import (
 from pipelines.preparing.examine import examine_rows
 from pipelines.sources import PREPARE_FOLDER, absolute_root, open_manifest, open_storage
 from pipelines.storage.archive import is_gzipped, unpack_gzip
+from pipelines.storage.columns import text_array
 from pipelines.storage.inside import under_one_root
 from pipelines.storage.manifest import MANIFEST_FILE, Manifest
 from pipelines.storage.payload import checksum
@@ -103,7 +105,7 @@ def _prepare(
     if shards == "none" and not source.root:
         # What is written may be read elsewhere, where a manifest names nothing outside of its root.
         root, uris = under_one_root(source.table["uri"].to_pylist(), schemes=MAKERS)
-        column = pa.array(uris, source.table["uri"].type)
+        column = text_array(uris)
         table = source.table.set_column(source.table.column_names.index("uri"), "uri", column)
         source = replace(source, root=root, table=table)
     request = _request(source, config, shards, shard_mib, origin)
@@ -200,7 +202,7 @@ class _Task:
             offsets = write_shard(
                 self.target,
                 path,
-                keys=self.source.table["key"].take(pa.array(rows)).to_pylist(),
+                keys=self.source.keys_of(np.array(rows)),
                 labels=self.source.labels[rows],
                 payloads=[entry.payload for entry in good],
             )
@@ -335,11 +337,11 @@ def _report(
     out: str, manifest: Manifest, bad: list[QuarantineEntry], *, resumed: int, already_done: bool = False
 ) -> PrepareReport:
     sizes = manifest.table["bytes"].to_numpy()
-    uris = pc.unique(manifest.table["uri"]).to_pylist()
+    places = text_array(pc.unique(manifest.table["uri"]))
     return PrepareReport(
         out=out,
         num_samples=len(manifest),
-        num_shards=sum(uri.startswith("shards/") for uri in uris) if manifest.root == out else 0,
+        num_shards=pc.sum(pc.starts_with(places, "shards/")).as_py() if manifest.root == out else 0,
         num_bytes=int(sizes[sizes > 0].sum()),
         num_resumed=resumed,
         already_done=already_done,

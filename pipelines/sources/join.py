@@ -10,8 +10,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.forms.randomness import mix
+from pipelines.storage.columns import TEXT, codes_of, text_array, text_hashes
 from pipelines.storage.manifest import RUN_SPLITS, Manifest, table_from_columns
 from pipelines.storage.raw import RawLayout
 from raytrain.config.data import DataConfig, SplitRootsConfig
@@ -29,8 +32,13 @@ class _Part:
     root: str
     manifest: Manifest
     rows: NDArray[np.int64]
-    splits: list[str]
+    splits: pa.Array
     prefix: str
+
+    @property
+    def roles(self) -> set[str]:
+        """The run's splits that have samples."""
+        return set(self.splits.unique().to_pylist())
 
 
 def roles_by_root(config: DataConfig) -> dict[str, tuple[str, ...]]:
@@ -92,17 +100,18 @@ def _part(
     manifest = read(own)
     # Whoever asks for one split of data without any division means all of it.
     whole = alone and set(manifest.table["split"].unique().to_pylist()) <= {"train", "pretrain"}
-    chosen: dict[int, str] = {}
-    for role in asked:
+    names = ("", "train", *asked)
+    chosen = np.zeros(len(manifest), np.int8)
+    for number, role in enumerate(asked, start=2):
         rows = _rows(manifest, role, whole=whole)
         named = getattr(config.splits, role)
         if named and not len(rows):
             raise ConfigError(f"data.splits.{role} {named}: {_lacks(manifest, role)}; name another root")
-        for row in rows.tolist():
-            # The one way to have two of the run's splits: pretrained on and probed with.
-            chosen[row] = "train" if row in chosen else role
-    rows = np.array(sorted(chosen), np.int64)
-    return _Part(root, manifest, rows, [chosen[row] for row in rows.tolist()], f"{asked[0]}:")
+        # The one way to have two of the run's splits: pretrained on and probed with.
+        chosen[rows] = np.where(chosen[rows] > 0, names.index("train"), number)
+    rows = np.flatnonzero(chosen)
+    splits = pa.array(names, TEXT).take(pa.array(chosen[rows]))
+    return _Part(root, manifest, rows, splits, f"{asked[0]}:")
 
 
 def _rows(manifest: Manifest, role: str, *, whole: bool) -> NDArray[np.int64]:
@@ -123,7 +132,7 @@ def _classes(parts: list[_Part]) -> tuple[tuple[str, ...], bool]:
 
     Samples that are only pretrained on and have other labels count as unlabelled.
     """
-    labelled = [part for part in parts if part.manifest.classes and set(part.splits) - {"pretrain"}]
+    labelled = [part for part in parts if part.manifest.classes and part.roles - {"pretrain"}]
     labelled = labelled or [part for part in parts if part.manifest.classes]
     kinds = {part.manifest.label_matrix is not None for part in labelled}
     if len(kinds) > 1:
@@ -172,27 +181,38 @@ def _table(part: _Part, classes: tuple[str, ...], *, several: bool) -> pa.Table:
     manifest = part.manifest
     table = manifest.table.take(pa.array(part.rows))
     labels, label_sets = _labels(part, classes, several=several)
-    root = manifest.root.rstrip("/")
-    uris = [uri if "://" in uri else f"{root}/{uri}" for uri in table["uri"].to_pylist()]
-    kinds = [_kind(manifest, row) for row in part.rows.tolist()]
+    uris = text_array(table["uri"])
     joined = table_from_columns(
-        key=[part.prefix + key for key in table["key"].to_pylist()],
-        uri=uris,
-        offset=table["offset"].to_pylist(),
-        bytes_=table["bytes"].to_pylist(),
-        checksum=table["checksum"].to_pylist(),
+        key=_behind(part.prefix, table["key"]),
+        uri=pc.if_else(pc.match_substring(uris, "://"), uris, _behind(manifest.root.rstrip("/") + "/", uris)),
+        offset=table["offset"].to_numpy(),
+        bytes_=table["bytes"].to_numpy(),
+        checksum=table["checksum"],
         label=labels,
         split=part.splits,
-        group=[part.prefix + group for group in table["group"].to_pylist()],
+        group=_behind(part.prefix, table["group"]),
         factors={name: table[name].to_numpy() for name in manifest.factor_names},
         label_sets=label_sets,
         num_events=None if manifest.num_events is None else manifest.num_events[part.rows],
     )
-    return joined.append_column("payload", pa.array(kinds, pa.string()))
+    return joined.append_column("payload", _payloads(manifest, table))
 
 
-def _kind(manifest: Manifest, row: int) -> str:
-    kind = manifest.payload_of(row)
+def _behind(prefix: str, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(pa.scalar(prefix, TEXT), text_array(texts), pa.scalar("", TEXT))
+
+
+def _payloads(manifest: Manifest, table: pa.Table) -> pa.Array:
+    """Return how each sample is stored, in words that need no manifest."""
+    if "payload" not in table.column_names:
+        return pa.array([_kind(manifest, "")] * len(table), TEXT)
+    codes, words = codes_of(text_array(table["payload"]).fill_null(""))
+    kinds = [_kind(manifest, word) for word in words.to_pylist()]
+    return pa.array(kinds, TEXT).take(pa.array(codes))
+
+
+def _kind(manifest: Manifest, payload: str) -> str:
+    kind = payload or manifest.payload
     if kind == "uint8":
         return str(RawLayout("chw", (3, manifest.canvas_px, manifest.canvas_px)))
     return "" if kind == "encoded" else kind
@@ -200,15 +220,18 @@ def _kind(manifest: Manifest, row: int) -> str:
 
 def _check_apart(tables: list[pa.Table]) -> None:
     """Raise DataError where one stored sample is trained on and measured on."""
+    places = pa.concat_tables([table.select(["uri", "offset", "split"]) for table in tables])
+    hashes = text_hashes(places["uri"]) ^ mix(places["offset"].to_numpy().astype(np.uint64))
+    ordered = np.sort(hashes)
+    shared = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     homes: dict[tuple[str, int], str] = {}
-    for table in tables:
-        columns = (table[name].to_pylist() for name in ("uri", "offset", "split"))
-        for uri, offset, split in zip(*columns, strict=True):
-            former = homes.setdefault((uri, offset), split)
-            if former != split and not {former, split} <= set(_TRAINING):
-                raise DataError(
-                    f"data.splits: {uri} is in {former} and in {split}; name roots without common files"
-                )
+    columns = (column.to_pylist() for column in places.filter(pa.array(shared)).columns)
+    for uri, offset, split in zip(*columns, strict=True):
+        former = homes.setdefault((uri, offset), split)
+        if former != split and not {former, split} <= set(_TRAINING):
+            raise DataError(
+                f"data.splits: {uri} is in {former} and in {split}; name roots without common files"
+            )
 
 
 assert tuple(field.name for field in fields(SplitRootsConfig)) == _ROLES

@@ -5,6 +5,7 @@ from; `raytrain prepare` decompresses it once and packs its samples into shards.
 """
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage.archive_members import ZIP_MARK, Member, check_ratio, index_tar, index_zip, top_folder
+from pipelines.storage.columns import TEXT
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
@@ -116,7 +118,7 @@ class ArchiveStorage(Storage):
                 )
             else:
                 uris[row] = self._zipped(uri)
-        columns = {"uri": pa.array(uris, pa.string()), "offset": pa.array(offsets, pa.int64())}
+        columns = {"uri": pa.array(uris, TEXT), "offset": pa.array(offsets, pa.int64())}
         for name, column in {**columns, "bytes": pa.array(sizes, pa.int64())}.items():
             table = table.set_column(table.column_names.index(name), name, column)
         return replace(manifest, table=table, root=self.outer.root)
@@ -134,7 +136,7 @@ def refuse_gzipped(root: str) -> ConfigError:
 
 
 def unpack_gzip(path: Path, target: Path) -> None:
-    """Decompress a .tar.gz to a plain tar; no member is unpacked.
+    """Decompress a .tar.gz to a plain tar, which takes over its time of change; no member is unpacked.
 
     Raises:
         DataError: damaged, or it grows like a decompression bomb.
@@ -147,6 +149,7 @@ def unpack_gzip(path: Path, target: Path) -> None:
                 done += len(piece)
                 check_ratio(done, packed.tell(), str(path))
                 _write(out, piece, target)
+        os.utime(target, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: not a whole gzip file: {error}; copy or download it again") from None
     except OSError as error:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.storage.archive_members import ZIP_MARK
+from pipelines.storage.columns import codes_of
 from raytrain.errors import ConfigError, DataError
 
 # Back slashes and drives too: the same manifest may be read on Windows.
@@ -25,11 +26,14 @@ def check_inside(uris: pa.ChunkedArray, where: str, *, schemes: Collection[str] 
         where: the manifest, for the message.
         schemes: of samples that are made, e.g. `shapes://`; uris that begin so name no file.
     """
-    outside: Any = pc.fill_null(pc.match_substring_regex(uris, _OUTSIDE), True)
+    coded = pa.types.is_dictionary(uris.type)
+    codes, texts = codes_of(uris) if coded else (None, uris)  # many rows may name one file
+    outside: Any = pc.fill_null(pc.match_substring_regex(texts, _OUTSIDE), True)
     for scheme in schemes:
-        outside = pc.and_not(outside, pc.starts_with(uris, scheme))
+        outside = pc.and_not(outside, pc.starts_with(texts, scheme))
     first = pc.index(outside, True).as_py()
     if first >= 0:
+        first = first if codes is None else int((codes == first).argmax())
         raise DataError(
             f"{where}: row {first} names {uris[first].as_py()!r}, which is not below the root of the data; "
             "prepare it again, or do not use it if it is not yours"

@@ -2,18 +2,34 @@
 
 import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.forms.quarantine import BadSample
-from pipelines.forms.randomness import hash_keys
+from pipelines.storage.columns import (
+    TEXT,
+    Texts,
+    codes_of,
+    compact,
+    repeated,
+    text_array,
+    update_digest,
+)
+from pipelines.storage.fingerprint import (
+    Fingerprint,
+    digest_contents,
+    digest_files,
+    sampled,
+    unchecked_rows,
+)
 from pipelines.storage.inside import check_inside
 from pipelines.storage.places import Storage
 from pipelines.storage.raw import RawLayout
@@ -21,6 +37,7 @@ from pipelines.storage.rows import Row, Rows
 from raytrain.errors import DataError
 
 Int64s = NDArray[np.int64]
+Numbers: TypeAlias = list[int] | Int64s
 UInt8s = NDArray[np.uint8]
 
 MANIFEST_FILE = "manifest.parquet"
@@ -34,18 +51,22 @@ RUN_SPLITS = {
 """which manifest splits feed each split of a run"""
 
 _COLUMNS = {
-    "key": pa.string(),
-    "uri": pa.string(),
+    "key": TEXT,
+    "uri": TEXT,
     "offset": pa.int64(),
     "bytes": pa.int64(),
-    "checksum": pa.string(),
+    "checksum": TEXT,
     "label": pa.int64(),
-    "split": pa.string(),
-    "group": pa.string(),
+    "split": TEXT,
+    "group": TEXT,
 }
 _OPTIONAL = ("labels", "payload", "num_events")
 _HASHED = ("key", "bytes", "checksum", "label", "split", "group")
-_METADATA = b"raytrain"
+_CODED = ("uri", "split", "group", "payload")
+"""columns that are kept as numbers and a dictionary where few texts repeat"""
+_LIKE_KEYS = ("uri", "group")
+"""columns that are often the keys over again, as in a class folder: kept, sent and written once"""
+_METADATA, _COPIES = b"raytrain", b"raytrain.copies"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +98,15 @@ class Manifest:
             raise DataError(
                 f"{self.root}: the manifest lacks the columns {', '.join(missing)}; prepare it again"
             )
-        # One piece a column: rows are looked up one by one.
-        object.__setattr__(self, "table", self.table.combine_chunks())
-        unknown = set(self.table["split"].unique().to_pylist()) - set(SPLITS)
+        object.__setattr__(self, "table", pa.table(_compacted(self.table.column_names, self.table.column)))
+        unknown = set(codes_of(self.table["split"])[1].to_pylist()) - set(SPLITS)
         if unknown:
             raise DataError(
                 f"{self.root}: unknown split {min(unknown)!r} in the manifest; known: {', '.join(SPLITS)}"
             )
-        counts = self.table["key"].value_counts()
-        if len(counts) < len(self):
-            key = next(item["values"] for item in counts.to_pylist() if item["counts"] > 1)
+        if again := repeated(self.table["key"]):
             raise DataError(
-                f"{self.root}: {len(self) - len(counts)} duplicate keys in the manifest, e.g. {key!r}; "
+                f"{self.root}: {again[0]} duplicate keys in the manifest, e.g. {again[1]!r}; "
                 "every sample needs a key of its own"
             )
         if self.label_matrix is not None and self.label_matrix.shape[1] != len(self.classes):
@@ -101,8 +119,14 @@ class Manifest:
         return int(self.table.num_rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the list of keys, which the table holds more compactly."""
-        return {name: value for name, value in self.__dict__.items() if name != "keys"}
+        """Leave out what can be made of the table again, and columns that are the keys over again."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        looked = {name: self.__dict__[name] for name in ("fingerprint",) if name in self.__dict__}
+        return kept | looked | {"table": _without_copies(self.table)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` gave."""
+        self.__dict__.update(state | {"table": _with_copies(state["table"])})
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -110,16 +134,16 @@ class Manifest:
         known = (*_COLUMNS, *_OPTIONAL)
         return tuple(name for name in self.table.column_names if name not in known)
 
-    @cached_property
-    def keys(self) -> list[str]:
-        """Every sample's key."""
-        keys: list[str] = self.table["key"].to_pylist()
+    def keys_of(self, rows: Int64s | None = None) -> list[str]:
+        """Return the keys of some rows i64[n], in their order; None: of all, which may be many."""
+        column = self.table["key"]
+        keys: list[str] = (column if rows is None else column.take(pa.array(rows, pa.int64()))).to_pylist()
         return keys
 
-    @cached_property
-    def key_hashes(self) -> NDArray[np.uint64]:
-        """64-bit hash of every key, u64[N]."""
-        return hash_keys(self.keys)
+    def rows_of(self, keys: Collection[str]) -> Int64s:
+        """Return the rows of some keys, ascending, i64[n]; keys that are not there are left out."""
+        found = pc.is_in(self.table["key"], pa.array(list(keys), TEXT))
+        return np.flatnonzero(found.to_numpy())
 
     @cached_property
     def labels(self) -> Int64s:
@@ -195,9 +219,9 @@ class Manifest:
     @cached_property
     def group_ids(self) -> Int64s:
         """Dense number of every sample's group, i64[N], in the order of first appearance."""
-        encoded = self.table["group"].combine_chunks().dictionary_encode()
-        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-        return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
+        if self.table["group"].equals(self.table["key"]):
+            return np.arange(len(self))
+        return codes_of(self.table["group"])[0].astype(np.int64)
 
     @cached_property
     def factors(self) -> NDArray[np.float32]:
@@ -205,19 +229,38 @@ class Manifest:
         columns = [np.asarray(self.table[name].to_numpy(), np.float32) for name in self.factor_names]
         return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0), np.float32)
 
-    @cached_property
+    @property
     def hash(self) -> str:
-        """SHA-256 over what the samples are (not where they lie), hex."""
+        """SHA-256 over what the samples are (not where they lie), hex; see `Fingerprint`."""
+        return self.fingerprint.hash
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What identifies the data; looks at the files of samples without a checksum.
+
+        Raises:
+            StorageError: storage failed for longer than the retries.
+        """
+        samples, unchecked = self._digest(), unchecked_rows(self.table)
+        if not len(unchecked):
+            return Fingerprint(samples=samples)
+        storage, looked_at = Storage(self.root), self.rows(sampled(unchecked))
+        table = self.table.select(["uri", "offset", "bytes"])
+        if len(unchecked) < len(self):
+            table = table.take(pa.array(unchecked))
+        return Fingerprint(
+            samples=samples,
+            files=digest_files(table, looked_at.uris, storage),
+            contents=digest_contents(looked_at, storage),
+        )
+
+    def _digest(self) -> str:
+        """Return the SHA-256 of what the table says of the samples, hex."""
         digest = hashlib.sha256(json.dumps([self.classes, self.modality, self.factor_names]).encode())
         optional = [name for name in ("payload", "num_events") if name in self.table.column_names]
-        for name in (*_HASHED, *optional):
-            column = self.table[name]
-            if pa.types.is_string(column.type):
-                texts = [text.encode() for text in column.to_pylist()]
-                digest.update(np.array([len(text) for text in texts], "<i8").tobytes() + b"".join(texts))
-            else:
-                digest.update(column.to_numpy().astype("<i8").tobytes())
-        digest.update(self.factors.astype("<f4").tobytes())
+        for name in (*_HASHED, *optional, *self.factor_names):
+            update_digest(digest, name, self.table[name])
+        digest.update(json.dumps(self.label_sets.shape).encode())
         digest.update(self.label_sets.tobytes())
         return digest.hexdigest()
 
@@ -225,11 +268,17 @@ class Manifest:
         """Return the rows of a run's split, ascending, i64[n]; only `pretrain` has unlabelled samples."""
         if run_split not in RUN_SPLITS:
             raise ValueError(f"unknown split {run_split!r}; known: {', '.join(RUN_SPLITS)}")
-        splits = self.table["split"].to_numpy()
-        chosen = np.isin(splits.astype("U16"), RUN_SPLITS[run_split])
-        if run_split != "pretrain":
-            chosen &= self.labels >= 0
-        return np.flatnonzero(chosen).astype(np.int64)
+        if run_split not in self._masks:
+            codes, names = codes_of(self.table["split"])
+            wanted = [name in RUN_SPLITS[run_split] for name in names.to_pylist()]
+            chosen = np.array(wanted, np.bool_)[codes]
+            self._masks[run_split] = chosen if run_split == "pretrain" else chosen & (self.labels >= 0)
+        return np.flatnonzero(self._masks[run_split])
+
+    @cached_property
+    def _masks(self) -> dict[str, NDArray[np.bool_]]:
+        """Which rows each run's split has, bool[N], as far as anybody asked."""
+        return {}
 
     def save(self, path: str) -> None:
         """Write the manifest as Parquet, whole or not at all.
@@ -255,8 +304,9 @@ class Manifest:
             "notes": self.notes,
         }
         sink = pa.BufferOutputStream()
-        table = self.table.replace_schema_metadata({_METADATA: json.dumps(header).encode()})
-        pq.write_table(table, sink, compression="zstd")
+        table = _without_copies(self.table)
+        metadata = (table.schema.metadata or {}) | {_METADATA: json.dumps(header).encode()}
+        pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
         return bytes(sink.getvalue())
 
     @classmethod
@@ -272,36 +322,73 @@ class Manifest:
         folder, _, name = path.rpartition("/")
         try:
             data = Storage(folder).read_bytes(name)
-            table = pq.read_table(pa.BufferReader(data))
+            table = _read_columns(pq.ParquetFile(pa.BufferReader(data)))
             header = json.loads((table.schema.metadata or {})[_METADATA])
             header["root"] = header["root"] or folder or "."
             header["classes"] = tuple(header["classes"])
             header["notes"] = tuple(header.get("notes", ()))
         except BadSample as error:
             raise DataError(f"{path}: {error.reason}") from None
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}: not a manifest of raytrain ({type(error).__name__}); run `raytrain prepare` again"
             ) from None
-        manifest = cls(table=table.replace_schema_metadata(None), **header)
+        del data
+        manifest = cls(table=table, **header)
         check_inside(manifest.table["uri"], path, schemes=schemes)
         return manifest
 
 
+def _read_columns(file: pq.ParquetFile) -> pa.Table:
+    """Return a manifest's table, read column by column: no two are held in a form that is not kept."""
+    schema = file.schema_arrow
+    columns = _compacted(schema.names, lambda name: file.read([name], use_threads=False)[name])
+    return _with_copies(pa.table(columns, metadata=schema.metadata))
+
+
+def _compacted(names: list[str], column_of: Callable[[str], pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
+    """Return columns that take little memory, each in one piece; no two are held as they were before."""
+    key = compact(column_of("key"), coded=False)
+    others = {
+        name: compact(column_of(name), coded=name in _CODED, like=key if name in _LIKE_KEYS else None)
+        for name in names
+        if name != "key"
+    }
+    columns = others | {"key": key}
+    return {name: columns[name] for name in names}
+
+
+def _without_copies(table: pa.Table) -> pa.Table:
+    """Return a table without the columns that are the keys over again; its metadata name them."""
+    again = [name for name in _LIKE_KEYS if table[name].equals(table["key"])]
+    order = json.dumps([table.column_names, again])
+    return table.drop_columns(again).replace_schema_metadata({_COPIES: order.encode()})
+
+
+def _with_copies(table: pa.Table) -> pa.Table:
+    """Undo `_without_copies`; a table of an earlier version has every column."""
+    metadata = dict(table.schema.metadata or {})
+    if _COPIES not in metadata:
+        return table
+    order, again = json.loads(metadata.pop(_COPIES))
+    columns = {name: table["key" if name in again else name] for name in order}
+    return pa.table(columns, metadata=metadata)
+
+
 def table_from_columns(
     *,
-    key: list[str],
-    uri: list[str],
-    label: list[int] | Int64s,
-    split: list[str],
-    group: list[str],
-    offset: list[int] | None = None,
-    bytes_: list[int] | None = None,
-    checksum: list[str] | None = None,
+    key: Texts,
+    uri: Texts,
+    label: Numbers,
+    split: Texts,
+    group: Texts,
+    offset: Numbers | None = None,
+    bytes_: Numbers | None = None,
+    checksum: Texts | None = None,
     factors: dict[str, NDArray[np.float32]] | None = None,
     label_sets: UInt8s | None = None,
-    payload: list[str] | None = None,
-    num_events: list[int] | Int64s | None = None,
+    payload: Texts | None = None,
+    num_events: Numbers | None = None,
 ) -> pa.Table:
     """Return a manifest's table.
 
@@ -316,19 +403,22 @@ def table_from_columns(
     columns = {
         "key": key,
         "uri": uri,
-        "offset": [0] * count if offset is None else offset,
-        "bytes": [-1] * count if bytes_ is None else bytes_,
+        "offset": np.zeros(count, np.int64) if offset is None else offset,
+        "bytes": np.full(count, -1) if bytes_ is None else bytes_,
         "checksum": [""] * count if checksum is None else checksum,
         "label": label,
         "split": split,
         "group": group,
     }
-    arrays = {name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()}
+    arrays = {
+        name: text_array(columns[name]) if kind == TEXT else pa.array(columns[name], kind)
+        for name, kind in _COLUMNS.items()
+    }
     arrays |= {name: pa.array(values, pa.float32()) for name, values in (factors or {}).items()}
     if label_sets is not None:
         arrays["labels"] = labels_column(label_sets)
     if payload is not None and any(payload):
-        arrays["payload"] = pa.array(payload, pa.string())
+        arrays["payload"] = text_array(payload)
     if num_events is not None:
         arrays["num_events"] = pa.array(num_events, pa.int64())
     return pa.table(arrays)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -59,7 +60,7 @@ def measure_motion(
 
 
 def _test_rows(manifest: Manifest) -> Integers:
-    rows = np.flatnonzero(np.asarray(manifest.table["split"].to_pylist()) == "test")
+    rows = np.flatnonzero(pc.equal(manifest.table["split"], "test").to_numpy())
     if len(rows) > MAX_SAMPLES:
         rows = rows[np.linspace(0, len(rows) - 1, MAX_SAMPLES).round().astype(np.int64)]
     return np.asarray(rows, np.int64)

@@ -20,6 +20,7 @@ from raytrain.reporting.figures.palette import Style, pathway_styles
 from raytrain.reporting.predictions import Predictions, load_predictions
 from raytrain.training.evaluate import probe_rows
 from raytrain.training.paths import CONFIG, ENVIRONMENT, FEATURES, METRICS, SUMMARY
+from raytrain.training.run_folder import data_problem
 
 SEEDS = "seeds.json"
 DEFAULT_CLASSES = 4
@@ -91,9 +92,8 @@ class RunData:
             manifest = open_manifest(self.config.data)
         except RaytrainError as error:
             return None, f"the data cannot be opened any more: {error} (--data.root names another place)"
-        then = self.environment.get("manifest_hash", manifest.hash)
-        if then != manifest.hash:
-            return None, f"the data changed since: manifest {then[:16]} then, {manifest.hash[:16]} now"
+        if problem := data_problem(self.environment, manifest.fingerprint):
+            return None, problem
         return manifest, ""
 
     @property

@@ -38,7 +38,6 @@ from raytrain.training.left_out import (
     add_to_quarantine,
     found_bad,
     left_out_of_training,
-    rows_of,
 )
 from raytrain.training.paths import PREDICTIONS, QUARANTINE
 from raytrain.training.plan import RunSetup
@@ -65,7 +64,7 @@ def represent(setup: RunSetup, *, through_ray: bool, cache: EncoderCache | None 
         bad |= made
     _quarantine(setup, bad, len(rows))
     valid = np.ones(len(rows), np.bool_)
-    valid[np.searchsorted(rows, rows_of(manifest, bad))] = False
+    valid[np.searchsorted(rows, manifest.rows_of(bad))] = False
     np.save(setup.features / VALID, valid)
     if cache:
         cache.trim()
@@ -93,7 +92,8 @@ def _make_features(
             _represent_through_ray(request, source, pretrain, sink)
         else:
             represent_inline(request, source, pretrain, sink)
-        bad = {manifest.keys[rows[place]]: why for place, why in sink.bad.items()}
+        keys = manifest.keys_of(rows[list(sink.bad)])
+        bad = dict(zip(keys, sink.bad.values(), strict=True))
         _quarantine(setup, bad, len(rows))
         sink.close(
             {"steps": {name: _steps_done(setup, name) for name in config.probed}},
@@ -141,9 +141,7 @@ def _load_features(setup: RunSetup, cache: EncoderCache, kept: list[Kept]) -> tu
     }
     assert setup.manifest is not None
     asked = sorted({key for left_out in known.values() for key in left_out.keys})
-    source = evaluation_source(
-        setup.config, setup.manifest, np.asarray(rows_of(setup.manifest, asked), np.int64)
-    )
+    source = evaluation_source(setup.config, setup.manifest, setup.manifest.rows_of(asked))
     bad = found_bad(source, asked) if asked else {}
     taken = {name for name, left_out in known.items() if bad.keys() >= set(left_out.keys)}
     for name, key, evaluation, files in kept:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.storage.manifest import Manifest
 from pipelines.stream.source import StreamSource
 from raytrain.training.paths import QUARANTINE
 from raytrain.training.plan import RunSetup
@@ -73,22 +72,16 @@ def left_out_of_training(setup: RunSetup) -> LeftOut:
     if not bad:
         return LeftOut()
     assert setup.manifest is not None
-    trained = np.intersect1d(rows_of(setup.manifest, bad), setup.manifest.indices("pretrain"))
-    return LeftOut.of(setup.manifest.keys[row] for row in trained)
-
-
-def rows_of(manifest: Manifest, keys: Collection[str]) -> list[int]:
-    """Return the rows of some keys, ascending."""
-    wanted = set(keys)
-    return [row for row, key in enumerate(manifest.keys) if key in wanted]
+    trained = np.intersect1d(setup.manifest.rows_of(bad), setup.manifest.indices("pretrain"))
+    return LeftOut.of(setup.manifest.keys_of(trained))
 
 
 def found_bad(source: StreamSource, keys: Collection[str]) -> dict[str, Bad]:
     """Decode some samples now; return why, of those that still cannot be, by key."""
-    rows = rows_of(source.manifest, keys)
-    if not rows:
+    rows = source.manifest.rows_of(keys)
+    if not len(rows):
         return {}
-    chunk = source.decode_rows(np.asarray(rows, np.int64))
+    chunk = source.decode_rows(rows)
     return {entry["key"]: {"reason": entry["reason"], "fate": entry["fate"]} for entry in chunk.quarantined}
 
 

@@ -145,7 +145,7 @@ def run(
         nodes = nodes_of(config, held)
         demand = Demand.of(config, device=known_device(folder))
         allotment = allot(demand, nodes)
-        settle(folder, config, manifest.hash, device=allotment.device)
+        settle(folder, config, manifest.fingerprint, device=allotment.device)
         setup = prepare_setup(config, folder, manifest, allotment=allotment)
         provenance.begin(setup)
         cache = EncoderCache.open(config.cache)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.sources import open_manifest
+from pipelines.storage.fingerprint import Fingerprint
 from raytrain.checkpoint import Checkpoint, load_latest
 from raytrain.config import RunConfig, load_toml, to_toml
 from raytrain.errors import ConfigError, DataError, StorageError, did_you_mean
@@ -66,7 +67,7 @@ def open_run_folder(config: RunConfig) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def settle(folder: Path, config: RunConfig, manifest_hash: str, *, device: str = "") -> None:
+def settle(folder: Path, config: RunConfig, data: Fingerprint, *, device: str = "") -> None:
     """Write settings and environment of a new run, or check that an old one may go on.
 
     A run that ended before its first step binds nothing, so that a refused setting can be corrected.
@@ -74,29 +75,35 @@ def settle(folder: Path, config: RunConfig, manifest_hash: str, *, device: str =
 
     Raises:
         ConfigError: a setting that changes what is computed differs.
-        DataError: the manifest differs; both hashes are named.
+        DataError: the data differ; it is named in what, with both hashes.
     """
     if (folder / CONFIG).exists():
         try:
-            _check_unchanged(folder, config, manifest_hash)
+            _check_unchanged(folder, config, data)
         except (ConfigError, DataError):
             if has_steps(folder):
                 raise
             for name in (STANDARDISERS, COUNTERS, QUARANTINE):  # they belong to the former settings
                 (folder / name).unlink(missing_ok=True)
-    found = environment(manifest_hash) | {"device": known_device(folder) or device}
+    found = environment(data) | {"device": known_device(folder) or device}
     write_atomic(folder / ENVIRONMENT, json.dumps(found, indent=1))
     write_atomic(folder / CONFIG, to_toml(config))
 
 
-def _check_unchanged(folder: Path, config: RunConfig, manifest_hash: str) -> None:
+def data_problem(environment: dict[str, Any], data: Fingerprint) -> str:
+    """Say why data may not be those that a run's environment tells of; empty: they are."""
+    then = environment.get("manifest_hash", data.hash)
+    if then == data.hash:
+        return ""
+    differs = data.what_differs(environment.get("fingerprint", {}))
+    hashes = f"manifest {then[:16]} then, {data.hash[:16]} now"
+    return f"the data are not known to be those of this run: {differs}: {hashes}"
+
+
+def _check_unchanged(folder: Path, config: RunConfig, data: Fingerprint) -> None:
     before = json.loads((folder / ENVIRONMENT).read_text()) if (folder / ENVIRONMENT).exists() else {}
-    former_hash = before.get("manifest_hash", manifest_hash)
-    if former_hash != manifest_hash:
-        raise DataError(
-            f"{folder}: the data changed since this run began: manifest {former_hash[:16]} then, "
-            f"{manifest_hash[:16]} now; restore the data or name another --out"
-        )
+    if problem := data_problem(before, data):
+        raise DataError(f"{folder}: {problem}; restore the data or name another --out")
     for key, former, now in differences(load_toml(folder / CONFIG), config):
         if key not in FREE and not key.endswith(
             (".optimizer.implementation", ".workers", ".placement", ".stream", ".epochs")
@@ -124,7 +131,7 @@ def differences(former: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]
     ]
 
 
-def environment(manifest_hash: str) -> dict[str, Any]:
+def environment(data: Fingerprint) -> dict[str, Any]:
     """Return what a run ran on."""
     versions: dict[str, str] = {}
     for package in PACKAGES:
@@ -133,7 +140,8 @@ def environment(manifest_hash: str) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "absent"
     return {
-        "manifest_hash": manifest_hash,
+        "manifest_hash": data.hash,
+        "fingerprint": dataclasses.asdict(data),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -174,7 +182,7 @@ def read_run(folder: Path, *, data_root: str = "") -> RunSetup:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data_root))
     try:
         standardisers = json.loads((folder / STANDARDISERS).read_text())
-        former_hash = json.loads((folder / ENVIRONMENT).read_text())["manifest_hash"]
+        before = json.loads((folder / ENVIRONMENT).read_text())
     except (OSError, ValueError, KeyError):
         raise ConfigError(
             f"{folder}: the run has not begun (no {STANDARDISERS}, {ENVIRONMENT}); train it"
@@ -183,11 +191,8 @@ def read_run(folder: Path, *, data_root: str = "") -> RunSetup:
         manifest = open_manifest(config.data)
     except DataError as error:
         raise DataError(f"{error} (of {folder / CONFIG}); --data.root DIR names another place") from None
-    if manifest.hash != former_hash:
-        raise DataError(
-            f"{folder}: the data are not those of this run: manifest {former_hash[:16]} then, "
-            f"{manifest.hash[:16]} now; restore the data or name them by --data.root DIR"
-        )
+    if problem := data_problem(before, manifest.fingerprint):
+        raise DataError(f"{folder}: {problem}; restore the data or name them by --data.root DIR")
     return RunSetup.build(config, manifest, folder, standardisers)
 
 

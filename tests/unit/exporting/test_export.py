@@ -357,7 +357,9 @@ def test_data_that_moved_are_named_and_others_refused(tmp_path: Path) -> None:
     report = api.export(out, data_root=str(moved), say=lambda line: None)
     assert set(report.differences.values()) == {0.0}
     (moved / "class0" / "0.png").unlink()
-    with pytest.raises(DataError, match=r"the data are not those of this run: manifest [0-9a-f]{16} then, "):
+    with pytest.raises(
+        DataError, match=r"not known to be those of this run: other samples.*: manifest [0-9a-f]{16} then"
+    ):
         api.export(out, data_root=str(moved))
 
 

@@ -196,7 +196,8 @@ def test_data_that_are_gone_or_changed_are_said(make_run: MakeRun, tmp_path: Pat
     (folder / "env.json").write_text(json.dumps(environment | {"manifest_hash": "f" * 64}))
     texts = page_of(folder)[1].texts
     for name in ("operators", "neighbours", "space"):
-        assert "the data changed since: manifest ffffffffffffffff then" in texts[name]
+        assert "the data are not known to be those of this run: " in texts[name]
+        assert "manifest ffffffffffffffff then" in texts[name]
     settings = (folder / "config.toml").read_text()
     moved = settings.replace('source = "shapes"', 'source = "folder"').replace(
         'root = ""', 'root = "/no/where"'

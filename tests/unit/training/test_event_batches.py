@@ -86,7 +86,7 @@ def lines(run: api.Run) -> list[dict[str, Any]]:
 def test_a_run_takes_the_batches_that_the_counts_say(whole: api.Run, packed: Path, bound: int) -> None:
     setup_counts = counts(packed)
     manifest = Manifest.load(str(packed / "manifest.parquet"))
-    hashes = manifest.key_hashes[manifest.indices("pretrain")]
+    hashes = manifest.rows(manifest.indices("pretrain")).key_hashes
     logged, sizes, left_out = lines(whole), [], []
     for epoch in range(3):
         order, place = epoch_order(len(hashes), 0, epoch).samples_at(np.arange(len(hashes))), 0

@@ -59,7 +59,8 @@ def samples(split: str) -> list[tuple[str, str]]:
     """(key, uri) of a split's samples."""
     manifest = open_manifest(from_mapping(values()).data)
     uris = manifest.table["uri"].to_pylist()
-    return [(manifest.keys[row], uris[row]) for row in manifest.indices(split)]
+    keys = manifest.keys_of()
+    return [(keys[row], uris[row]) for row in manifest.indices(split)]
 
 
 def test_a_training_without_a_sample_says_which_and_is_used_while_it_is_bad(

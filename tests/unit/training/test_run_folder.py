@@ -5,18 +5,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.storage.fingerprint import Fingerprint
 from raytrain.config import RunConfig, from_mapping, load_toml
 from raytrain.errors import ConfigError, DataError, StorageError
 from raytrain.training.paths import known_device
 from raytrain.training.run_folder import differences, open_run_folder, settle, write_atomic
 from tests.conftest import small_values
 
-HASH, OTHER_HASH = "a1" * 32, "b2" * 32
+DATA = Fingerprint(samples="a1" * 32, files="a2" * 32, contents="a3" * 32)
 
 
 def config_of(out: Path, **changes: Any) -> RunConfig:
@@ -27,7 +29,7 @@ def begun(out: Path, **changes: Any) -> RunConfig:
     """A run folder whose run has taken a step."""
     config = config_of(out, **changes)
     with open_run_folder(config) as folder:
-        settle(folder, config, HASH)
+        settle(folder, config, DATA)
     (out / "checkpoints" / "lbp" / "step-00000003").mkdir(parents=True)
     return config
 
@@ -38,26 +40,27 @@ def test_a_run_that_has_begun_keeps_its_device(tmp_path: Path) -> None:
     for device in ("cuda", "cpu"):  # no step is taken: nothing binds it
         with open_run_folder(config) as folder:
             assert known_device(folder) == ""
-            settle(folder, config, HASH, device=device)
+            settle(folder, config, DATA, device=device)
     (out / "checkpoints" / "lbp" / "step-00000003").mkdir(parents=True)
     assert known_device(out) == "cpu"
     with open_run_folder(config) as folder:
-        settle(folder, config, HASH, device="cuda")
+        settle(folder, config, DATA, device="cuda")
     assert known_device(out) == "cpu"
     settle_again(config)
     assert known_device(out) == "cpu"
 
 
-def settle_again(config: RunConfig, manifest_hash: str = HASH) -> None:
+def settle_again(config: RunConfig, data: Fingerprint = DATA) -> None:
     with open_run_folder(config) as folder:
-        settle(folder, config, manifest_hash)
+        settle(folder, config, data)
 
 
 def test_settings_and_environment_are_written_and_load_again(tmp_path: Path) -> None:
     config = begun(tmp_path / "deep" / "run")
     assert load_toml(tmp_path / "deep" / "run" / "config.toml") == config
     environment = json.loads((tmp_path / "deep" / "run" / "env.json").read_text())
-    assert environment["manifest_hash"] == HASH
+    assert environment["manifest_hash"] == DATA.hash
+    assert environment["fingerprint"] == asdict(DATA)
     assert environment["versions"]["torch"] != "absent"
     assert environment["versions"]["ray"] == "2.60.0"
     assert {"python", "platform", "cpus"} <= environment.keys()
@@ -149,11 +152,40 @@ def test_a_folder_below_a_file_cannot_be_created(tmp_path: Path) -> None:
         pass
 
 
-def test_changed_data_are_refused_with_both_hashes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("samples", "other samples, sizes, labels, splits or groups"),
+        ("contents", "the files hold something else"),
+        (
+            "files",
+            r"only the files' times of change differ, .* \(cp without -p, .*`raytrain prepare` once, .*",
+        ),
+    ],
+)
+def test_changed_data_are_refused_with_what_differs_and_both_hashes(
+    tmp_path: Path, part: str, words: str
+) -> None:
     config = begun(tmp_path)
-    with pytest.raises(DataError, match=f"manifest {HASH[:16]} then, {OTHER_HASH[:16]} now; restore"):
-        settle_again(config, OTHER_HASH)
-    assert json.loads((tmp_path / "env.json").read_text())["manifest_hash"] == HASH
+    other = replace(DATA, **{part: "b2" * 32})
+    hashes = f"manifest {DATA.hash[:16]} then, {other.hash[:16]} now"
+    with pytest.raises(
+        DataError,
+        match=f"the data are not known to be those of this run: {words}: {hashes}; restore the data or name",
+    ):
+        settle_again(config, other)
+    assert json.loads((tmp_path / "env.json").read_text())["manifest_hash"] == DATA.hash
+
+
+def test_a_run_of_a_version_without_fingerprints_is_refused_with_the_reason(tmp_path: Path) -> None:
+    config = begun(tmp_path)
+    (tmp_path / "env.json").write_text(json.dumps({"manifest_hash": "c3" * 32}))
+    with pytest.raises(
+        DataError,
+        match="the data are not known to be those of this run: a version of raytrain began it that told data "
+        "apart by other means: manifest c3c3c3c3c3c3c3c3 then, ",
+    ):
+        settle_again(config)
 
 
 def wider(values: dict[str, Any]) -> dict[str, Any]:
@@ -235,11 +267,11 @@ def test_before_its_first_step_a_run_binds_nothing(tmp_path: Path) -> None:
     settle_again(config)
     assert (tmp_path / "standardisers.json").exists()
     corrected = config_of(tmp_path, training__batch_size=4)
-    settle_again(corrected, OTHER_HASH)
+    settle_again(corrected, replace(DATA, samples="b2" * 32))
     assert not (tmp_path / "standardisers.json").exists()
     assert load_toml(tmp_path / "config.toml") == corrected
     (tmp_path / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(DataError, match="the data changed"):
+    with pytest.raises(DataError, match="the data are not known to be those"):
         settle_again(config)
 
 

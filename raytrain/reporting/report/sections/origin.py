@@ -9,7 +9,7 @@ from raytrain.reporting.run_data import RunData
 from raytrain.training.paths import LOG
 
 LOG_LINES = 60
-_SAID = {"manifest_hash", "versions", "python"}
+_SAID = {"manifest_hash", "fingerprint", "versions", "python"}
 _TIMES = {
     "startup_s": "start to first step",
     "train_s": "training",

@@ -42,7 +42,9 @@ def images(tmp_path: Path) -> Path:
 def samples(settings: DataConfig) -> dict[str, np.ndarray]:
     manifest = open_manifest(settings)
     storage = open_storage(manifest.root, settings)
-    return {key: read_sample(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys)}
+    return {
+        key: read_sample(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys_of())
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,7 +60,7 @@ def test_a_prepared_folder_holds_the_same_data(images: Path, tmp_path: Path, kin
     assert (report.num_samples, report.quarantined, report.already_done) == (40, (), False)
     assert told[-1] == (40, 40)
     made = open_manifest(config(out))
-    assert made.keys == plain.keys
+    assert made.keys_of() == plain.keys_of()
     for name in ("label", "split", "group"):
         assert made.table[name] == plain.table[name]
     assert all(len(text) == 32 for text in made.table["checksum"].to_pylist())
@@ -296,5 +298,5 @@ def test_generated_shapes_are_prepared_too(tmp_path: Path, kind: Any) -> None:
 def test_checksums_are_of_the_stored_bytes(images: Path, tmp_path: Path) -> None:
     prepare(config(images), str(tmp_path / "out"))
     made = open_manifest(config(tmp_path / "out"))
-    for key, digest in zip(made.keys, made.table["checksum"].to_pylist(), strict=True):
+    for key, digest in zip(made.keys_of(), made.table["checksum"].to_pylist(), strict=True):
         assert digest == checksum((images / key).read_bytes())

@@ -52,11 +52,11 @@ def test_unlabelled_images_pretrain_and_a_labelled_folder_probes(tmp_path: Path)
     # The same samples, the same division, as the labelled folder alone has.
     alone = open_manifest(DataConfig(root=str(few)))
     for split in ("select", "test"):
-        expected = {f"probe_train:{alone.keys[row]}" for row in alone.indices(split)}
-        assert {made.keys[row] for row in made.indices(split)} == expected
+        expected = {f"probe_train:{alone.keys_of()[row]}" for row in alone.indices(split)}
+        assert {made.keys_of()[row] for row in made.indices(split)} == expected
     config = settings(few, {"pretrain": many})
     storage = open_storage(made.root, config)
-    for row, key in enumerate(made.keys):
+    for row, key in enumerate(made.keys_of()):
         part, _, path = key.partition(":")
         file = (many if part == "pretrain" else few) / path
         found = read_sample(made.row(row), storage, config)
@@ -68,8 +68,8 @@ def test_keys_and_groups_are_never_shared_by_chance(tmp_path: Path) -> None:
     other = put(tmp_path / "other", *classes("p", "q"), seed=2)
     made = read(one, {"test": other})
     assert counts(made) == {"train": 18, "select": 2, "test": 20}
-    assert {key.partition(":")[0] for key in made.keys} == {"pretrain", "test"}
-    assert len(set(made.keys)) == len(made)
+    assert {key.partition(":")[0] for key in made.keys_of()} == {"pretrain", "test"}
+    assert len(set(made.keys_of())) == len(made)
     groups = made.table["group"].to_pylist()
     assert len(set(groups)) == len(made)
     assert made.classes == ("p", "q")
@@ -83,7 +83,7 @@ def test_one_split_of_a_root_that_is_divided(tmp_path: Path) -> None:
     plain = put(tmp_path / "plain", *classes("p", "q"), seed=3)
     made = read(plain, {"test": divided})
     assert counts(made) == {"train": 18, "select": 2, "test": 6}
-    assert {made.keys[row] for row in made.indices("test")} == {
+    assert {made.keys_of()[row] for row in made.indices("test")} == {
         f"test:test/{path}" for path in classes("p", "q", count=3)
     }
     made = read(plain, {"pretrain": divided, "select": divided})
@@ -98,7 +98,7 @@ def test_every_split_from_a_root_of_its_own(tmp_path: Path) -> None:
     made = read("", roots)
     assert counts(made) == dict.fromkeys(roots, 10)
     for name in roots:
-        assert {made.keys[row].partition(":")[0] for row in made.indices(name)} == {name}
+        assert {made.keys_of()[row].partition(":")[0] for row in made.indices(name)} == {name}
     assert made.labels[made.indices("pretrain")].tolist() == [0] * 5 + [1] * 5
     alone = read("", {"pretrain": roots["pretrain"]})
     assert counts(alone) == {"pretrain": 10}
@@ -112,12 +112,12 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     made = read(one, {"test": other})
     assert made.classes == ("b", "c", "a")
     test = made.indices("test")
-    found = {made.keys[row]: made.classes[made.labels[row]] for row in test}
+    found = {made.keys_of()[row]: made.classes[made.labels[row]] for row in test}
     assert found == {f"test:{path}": path[0] for path in classes("a", "c", count=2)}
     # What is only pretrained on makes no classes.
     made = read(one, {"pretrain": other})
     assert made.classes == ("b", "c")
-    labels = {made.keys[row]: int(made.labels[row]) for row in made.indices("pretrain")}
+    labels = {made.keys_of()[row]: int(made.labels[row]) for row in made.indices("pretrain")}
     assert labels == {
         "pretrain:a/0.png": -1,
         "pretrain:a/1.png": -1,
@@ -149,11 +149,11 @@ def test_several_labels_are_joined_by_name(tmp_path: Path) -> None:
     made = read(one, {"pretrain": flat, "test": other}, select_fraction=0.0)
     assert made.classes == ("1", "a", "b")
     assert made.label_matrix is not None
-    found = dict(zip(made.keys, made.label_matrix.tolist(), strict=True))
+    found = dict(zip(made.keys_of(), made.label_matrix.tolist(), strict=True))
     assert found["probe_train:3.png"] == [0, 1, 1]
     assert found["test:0.png"] == [1, 0, 1]
     assert found["pretrain:x.png"] == [0, 0, 0]
-    labels = dict(zip(made.keys, made.labels.tolist(), strict=True))
+    labels = dict(zip(made.keys_of(), made.labels.tolist(), strict=True))
     assert (labels["pretrain:x.png"], labels["test:0.png"]) == (-1, 0)
     assert "probe_train:4.png" not in labels  # unlabelled, and not asked for
     single = put(tmp_path / "single", *classes("a", "b"), seed=5)
@@ -212,7 +212,7 @@ def test_joined_data_can_be_prepared(tmp_path: Path, kind: Any) -> None:
     out = DataConfig(root=str(tmp_path / "out"), canvas_px=16)
     made = open_manifest(out)
     assert made.root == str(tmp_path if kind == "none" else tmp_path / "out")
-    assert made.keys == plain.keys
+    assert made.keys_of() == plain.keys_of()
     assert counts(made) == counts(plain)
     storages = open_storage(made.root, out), open_storage(plain.root, config)
     for row in range(0, len(made), 5):
@@ -230,7 +230,7 @@ def test_prepared_roots_are_joined(tmp_path: Path) -> None:
     prepare(DataConfig(root=str(many), canvas_px=16), str(tmp_path / "packed"), shards="uint8")
     config = settings(few, {"pretrain": tmp_path / "packed"})
     made = open_manifest(config)
-    assert made.keys == plain.keys
+    assert made.keys_of() == plain.keys_of()
     storage = open_storage(made.root, config)
     for row in range(len(made)):
         assert np.array_equal(

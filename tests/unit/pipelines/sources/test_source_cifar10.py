@@ -42,10 +42,10 @@ def test_the_binary_batches(tmp_path: Path, folder: str, source: Any) -> None:
     assert made.classes == CLASSES
     assert Counter(made.table["split"].to_pylist()) == {"train": 45, "select": 5, "test": 10}
     test = made.indices("test")
-    assert [made.keys[row] for row in test] == [f"test_batch/{number:06d}" for number in range(10)]
+    assert [made.keys_of()[row] for row in test] == [f"test_batch/{number:06d}" for number in range(10)]
     assert made.labels[test].tolist() == list(range(10))
     config = DataConfig(canvas_px=32)
-    for row, key in enumerate(made.keys):
+    for row, key in enumerate(made.keys_of()):
         name, _, number = key.partition("/")
         found = read_sample(made.row(row), open_storage(made.root, config), config)
         assert np.array_equal(found, images[name][int(number)]), key
@@ -59,7 +59,7 @@ def test_prepared_batches_hold_the_same_pixels(tmp_path: Path, kind: Any, canvas
     plain = open_manifest(config)
     prepare(config, str(tmp_path / "out"), shards=kind)
     made = open_manifest(DataConfig(root=str(tmp_path / "out"), canvas_px=canvas_px))
-    assert made.keys == plain.keys
+    assert made.keys_of() == plain.keys_of()
     storages = open_storage(made.root, config), open_storage(plain.root, config)
     for row in range(0, 60, 7):
         found, expected = (

@@ -49,7 +49,7 @@ def test_the_manifest_is_balanced_and_knows_its_factors() -> None:
     assert np.bincount(made.labels[made.indices("test")]).tolist() == [10] * 8
     assert np.bincount(made.labels[made.indices("pretrain")]).tolist() == [18] * 8
     assert len(made.indices("select")) == 16
-    assert made.table["group"].to_pylist() == made.keys
+    assert made.table["group"].to_pylist() == made.keys_of()
     uris = made.table["uri"].to_pylist()
     assert uris[9] == "clips://0/96/96/24/train/9.avi"
     # Neither of the containers gives a class away.

@@ -59,11 +59,12 @@ def test_the_official_layout(tmp_path: Path, folder: str, metadata: str) -> None
     assert Counter(made.table["split"].to_pylist()) == {"train": 4, "select": 2, "test": 3}
     assert made.label_matrix is not None
     found = {
-        key: "".join(map(str, bits)) for key, bits in zip(made.keys, made.label_matrix.tolist(), strict=True)
+        key: "".join(map(str, bits))
+        for key, bits in zip(made.keys_of(), made.label_matrix.tolist(), strict=True)
     }
     assert found == CROPS
     assert set(made.labels.tolist()) == {0}
-    groups = dict(zip(made.keys, made.table["group"].to_pylist(), strict=True))
+    groups = dict(zip(made.keys_of(), made.table["group"].to_pylist(), strict=True))
     # Crops of one image belong together, copies and background too.
     assert groups["train/background/image_0000001_crop_0000001.png"] == "image_0000001"
     assert groups["train/defects/image_0000001_crop_0000001.png"] == "image_0000001"
@@ -83,9 +84,9 @@ def test_an_image_on_both_sides_of_the_split(tmp_path: Path) -> None:
     made = read(tmp_path, shared_groups="drop")
     assert len(made) == len(crops) - 2
     assert made.label_matrix is not None
-    assert made.label_matrix[made.keys.index("test/defects/image_0000002_crop_0000003.png")].tolist() == [
-        *(0, 1, 0, 0, 0, 0)
-    ]
+    assert made.label_matrix[
+        made.keys_of().index("test/defects/image_0000002_crop_0000003.png")
+    ].tolist() == [*(0, 1, 0, 0, 0, 0)]
 
 
 def test_images_without_entry_and_entries_without_image(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_labels_by_csv(tmp_path: Path) -> None:
     assert made.hash == read(tmp_path / "labels.csv", source="codebrim").hash
     official = read(put(tmp_path / "official"))
     assert made.classes == official.classes
-    order = [made.keys.index(key) for key in official.keys]
+    order = [made.keys_of().index(key) for key in official.keys_of()]
     assert made.label_matrix is not None
     assert official.label_matrix is not None
     assert made.label_matrix[order].tolist() == official.label_matrix.tolist()

@@ -25,7 +25,7 @@ def read(root: Path, *, csv: dict[str, str] | None = None, **settings: Any) -> M
 
 
 def column(manifest: Manifest, name: str) -> dict[str, Any]:
-    return dict(zip(manifest.keys, manifest.table[name].to_pylist(), strict=True))
+    return dict(zip(manifest.keys_of(), manifest.table[name].to_pylist(), strict=True))
 
 
 NAMES = [f"i/{number}.png" for number in range(20)]

@@ -137,10 +137,10 @@ def test_a_layout_is_detected_and_read(tmp_path: Path, name: str, named: bool) -
 def test_nmnist_tests_on_test_and_valid(tmp_path: Path) -> None:
     put(tmp_path, LAYOUTS["nmnist"][1])
     manifest = read(tmp_path)
-    keys = [manifest.keys[row] for row in manifest.indices("test")]
+    keys = [manifest.keys_of()[row] for row in manifest.indices("test")]
     assert len(keys) == 30
     assert {key.partition("/")[0] for key in keys} == {"Test", "Valid"}
-    assert all(manifest.labels[row] == int(key.split("/")[1]) for row, key in enumerate(manifest.keys))
+    assert all(manifest.labels[row] == int(key.split("/")[1]) for row, key in enumerate(manifest.keys_of()))
 
 
 def test_the_split_of_gehrig_is_kept(tmp_path: Path) -> None:
@@ -149,13 +149,13 @@ def test_the_split_of_gehrig_is_kept(tmp_path: Path) -> None:
     for split, folder in (("pretrain", "training"), ("select", "validation"), ("test", "testing")):
         rows = manifest.indices(split)
         assert len(rows) == 6
-        assert all(manifest.keys[row].startswith(folder) for row in rows)
+        assert all(manifest.keys_of()[row].startswith(folder) for row in rows)
 
 
 def test_gestures_are_grouped_by_user_and_in_milliseconds(tmp_path: Path) -> None:
     put(tmp_path, LAYOUTS["dvsgesture"][1])
     manifest = read(tmp_path)
-    row = manifest.keys.index("ibmGestureTrain/user02_led/7.npy")
+    row = manifest.keys_of().index("ibmGestureTrain/user02_led/7.npy")
     assert manifest.table["group"][row].as_py() == "user02"
     assert manifest.classes[manifest.labels[row]] == "arm_roll"
     config = DataConfig(root=str(tmp_path))
@@ -267,7 +267,7 @@ def test_recordings_and_windows_in_an_archive(tmp_path: Path, kind: str) -> None
                     packed.write(path, path.relative_to(tmp_path / name))
         plain, inside = DataConfig(root=str(tmp_path / name)), DataConfig(root=str(archive))
         first, second = open_manifest(plain), open_manifest(inside)
-        assert first.keys == second.keys
+        assert first.keys_of() == second.keys_of()
         for row in range(0, len(first), 5):
             expected = read_events(first.row(row), open_storage(first.root, plain), plain)
             assert same(read_events(second.row(row), open_storage(second.root, inside), inside), expected)

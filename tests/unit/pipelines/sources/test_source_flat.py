@@ -18,7 +18,7 @@ def put(root: Path, *paths: str) -> None:
 def test_images_in_the_root_itself_are_unlabelled(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.jpg", "c.png", ".hidden.png")
     made = open_manifest(DataConfig(root=str(tmp_path)))
-    assert made.keys == ["a.png", "b.jpg", "c.png"]
+    assert made.keys_of() == ["a.png", "b.jpg", "c.png"]
     assert made.labels.tolist() == [-1, -1, -1]
     assert made.classes == ()
     assert made.indices("pretrain").tolist() == [0, 1, 2]

@@ -24,7 +24,7 @@ def read(root: Path, **settings: Any) -> Manifest:
 
 
 def splits(manifest: Manifest) -> dict[str, str]:
-    return dict(zip(manifest.keys, manifest.table["split"].to_pylist(), strict=True))
+    return dict(zip(manifest.keys_of(), manifest.table["split"].to_pylist(), strict=True))
 
 
 def test_class_folders_are_cut_into_three_splits(tmp_path: Path) -> None:
@@ -34,11 +34,11 @@ def test_class_folders_are_cut_into_three_splits(tmp_path: Path) -> None:
     made = read(tmp_path)
     assert made.classes == ("cat", "dog")
     assert len(made) == 41
-    assert made.labels[made.keys.index("cat/deep/x.JPEG")] == 0
-    assert made.labels[made.keys.index("dog/3.png")] == 1
+    assert made.labels[made.keys_of().index("cat/deep/x.JPEG")] == 0
+    assert made.labels[made.keys_of().index("dog/3.png")] == 1
     assert Counter(splits(made).values()) == {"train": 30, "select": 3, "test": 8}
-    assert made.table["bytes"].to_pylist() == [(tmp_path / key).stat().st_size for key in made.keys]
-    assert made.keys == sorted(made.keys)
+    assert made.table["bytes"].to_pylist() == [(tmp_path / key).stat().st_size for key in made.keys_of()]
+    assert made.keys_of() == sorted(made.keys_of())
     assert read(tmp_path).hash == made.hash != read(tmp_path, split_seed=1).hash
 
 

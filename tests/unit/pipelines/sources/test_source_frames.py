@@ -39,7 +39,7 @@ def read(root: Path, source: Any = "auto", **settings: Any) -> Manifest:
 
 
 def splits(manifest: Manifest) -> dict[str, str]:
-    return dict(zip(manifest.keys, manifest.table["split"].to_pylist(), strict=True))
+    return dict(zip(manifest.keys_of(), manifest.table["split"].to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize("source", ["auto", "frames"])
@@ -49,7 +49,7 @@ def test_davis_with_its_lists(tmp_path: Path, source: Any, lists: str, resolutio
     made = read(tmp_path, source)
     assert (made.modality, made.classes) == ("clip", ())
     assert splits(made) == {"bear": "pretrain", "camel": "test", "dog": "pretrain"}
-    assert made.table["uri"].to_pylist() == [f"JPEGImages/480p/{name}" for name in made.keys]
+    assert made.table["uri"].to_pylist() == [f"JPEGImages/480p/{name}" for name in made.keys_of()]
     assert [made.payload_of(row) for row in range(3)] == ["frames:3", "frames:4", "frames:5"]
     assert made.table["bytes"].to_pylist() == [-1] * 3
     assert made.labels.tolist() == [-1] * 3
@@ -84,10 +84,10 @@ def test_class_folders_of_clips(tmp_path: Path) -> None:
             put_clip(tmp_path, f"{name}/{clip}", 2 + clip)
     made = read(tmp_path, "frames", select_fraction=0.0)
     assert made.classes == ("run", "sit")
-    assert made.labels[made.keys.index("sit/4")] == 1
-    assert made.payload_of(made.keys.index("sit/4")) == "frames:6"
+    assert made.labels[made.keys_of().index("sit/4")] == 1
+    assert made.payload_of(made.keys_of().index("sit/4")) == "frames:6"
     assert sorted(splits(made).values()) == ["test"] * 2 + ["train"] * 8
-    assert made.table["group"].to_pylist() == made.keys
+    assert made.table["group"].to_pylist() == made.keys_of()
 
 
 def test_clips_without_labels_and_ready_splits(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_frames_in_an_archive_are_refused(tmp_path: Path) -> None:
 
 def test_the_real_sequences(real_data: Path) -> None:
     made = read(real_data / "DAVIS")
-    assert {key: made.payload_of(row) for row, key in enumerate(made.keys)} == {
+    assert {key: made.payload_of(row) for row, key in enumerate(made.keys_of())} == {
         "car-shadow": "frames:40",
         "libby": "frames:49",
         "motocross-jump": "frames:40",

@@ -64,19 +64,19 @@ def test_the_official_layout(tmp_path: Path, folder: str, source: Any) -> None:
     made = read(put_official(tmp_path) / folder, source=source)
     assert made.classes == ("00002", "00007")
     assert Counter(made.table["split"].to_pylist()) == {"train": 54, "select": 6, "test": 4}
-    row = made.table.slice(made.keys.index("Final_Training/00007/00004_00001.ppm"), 1).to_pylist()[0]
+    row = made.table.slice(made.keys_of().index("Final_Training/00007/00004_00001.ppm"), 1).to_pylist()[0]
     assert (row["label"], row["group"]) == (1, "Final_Training/00007/00004")
     assert row["uri"].endswith("Final_Training/Images/00007/00004_00001.ppm")
     test = made.indices("test")
     assert made.labels[test].tolist() == [0, 1, 0, 1]
-    assert [made.keys[row] for row in test] == [f"Final_Test/{number:05d}.ppm" for number in range(4)]
+    assert [made.keys_of()[row] for row in test] == [f"Final_Test/{number:05d}.ppm" for number in range(4)]
     assert len(set(made.group_ids[test].tolist())) == 4
     assert all(len(found) == 1 for found in homes(made).values())
 
 
 def test_final_test_without_classes_has_no_labels(tmp_path: Path) -> None:
     made = read(put_official(tmp_path, with_classes=False))
-    unlabelled = [key for key, label in zip(made.keys, made.labels, strict=True) if label < 0]
+    unlabelled = [key for key, label in zip(made.keys_of(), made.labels, strict=True) if label < 0]
     assert unlabelled == [f"Final_Test/{number:05d}.ppm" for number in range(4)]
     # So a share of the training tracks is the test split.
     assert len(made.indices("test")) == 12
@@ -96,8 +96,8 @@ def test_heldout_tracks_are_the_test_split(tmp_path: Path) -> None:
         put_class(tmp_path / "Training", class_id, tracks(10))
         put_class(tmp_path / "Heldout_Tracks", class_id, tracks(2))
     made = read(tmp_path, select_fraction=0.0)
-    test = {made.keys[row] for row in made.indices("test")}
-    assert test == {key for key in made.keys if key.startswith("Heldout_Tracks/")}
+    test = {made.keys_of()[row] for row in made.indices("test")}
+    assert test == {key for key in made.keys_of() if key.startswith("Heldout_Tracks/")}
     assert len(test) == 12
     assert len(made.indices("probe_train")) == 60
 
@@ -155,7 +155,7 @@ def test_one_class_is_a_wrong_call(tmp_path: Path) -> None:
 def test_the_real_extract(real_data: Path, folder: str) -> None:
     made = read(real_data / folder)
     assert made.classes == tuple(f"{number:05d}" for number in range(43))
-    by_subset = Counter(key.partition("/")[0] for key in made.keys)
+    by_subset = Counter(key.partition("/")[0] for key in made.keys_of())
     assert by_subset == {"Training": 1720, "Heldout_Tracks": 430, "Final_Test": 430}
     assert len(made.indices("test")) == 860
     assert all(len(found) == 1 for found in homes(made).values())

@@ -25,7 +25,7 @@ def test_the_manifest_is_balanced_and_does_not_depend_on_the_number_of_recording
         assert manifest.classes == MOTIONS
         counts = np.bincount(manifest.labels, minlength=8)
         assert (counts == (count + 16) // 8).all()
-        return [manifest.keys[row] for row in manifest.indices("test")]
+        return [manifest.keys_of()[row] for row in manifest.indices("test")]
 
     assert read(16) == read(64)
 

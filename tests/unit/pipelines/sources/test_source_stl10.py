@@ -42,7 +42,9 @@ def read(root: Path, **settings: Any) -> Manifest:
 
 def sample(manifest: Manifest, key: str) -> np.ndarray:
     config = DataConfig(canvas_px=96)
-    return read_sample(manifest.row(manifest.keys.index(key)), open_storage(manifest.root, config), config)
+    return read_sample(
+        manifest.row(manifest.keys_of().index(key)), open_storage(manifest.root, config), config
+    )
 
 
 @pytest.mark.parametrize("folder", ["", "stl10_binary"])
@@ -52,7 +54,7 @@ def test_the_binary_files(tmp_path: Path, folder: str, source: Any) -> None:
     made = read(tmp_path, source=source)
     assert made.classes == CLASSES
     assert Counter(made.table["split"].to_pylist()) == {"train": 36, "select": 4, "test": 10, "pretrain": 5}
-    labels = dict(zip(made.keys, made.labels.tolist(), strict=True))
+    labels = dict(zip(made.keys_of(), made.labels.tolist(), strict=True))
     assert [labels[f"train_X/{number:06d}"] for number in range(11)] == [*range(10), 0]
     assert {labels[f"unlabeled_X/{number:06d}"] for number in range(5)} == {-1}
     # Unlabelled images are pretrained on together with the labelled ones.
@@ -160,4 +162,4 @@ def test_images_in_other_folders_are_unlabelled(real_data: Path) -> None:
     assert len(made) == len(made.indices("pretrain")) == 129
     assert set(made.labels.tolist()) == {-1}
     assert made.classes == ()
-    assert sample(made, made.keys[0]).any()
+    assert sample(made, made.keys_of()[0]).any()

@@ -74,9 +74,9 @@ def test_every_place_of_the_lists(tmp_path: Path, clips: str, lists: str, root: 
     # By their numbers; those without one come last.
     assert made.classes == ("YoYo", "Archery", "Basketball")
     assert Counter(made.table["split"].to_pylist()) == {"train": 66, "select": 6, "test": 18}
-    test = {made.keys[row] for row in made.indices("test")}
+    test = {made.keys_of()[row] for row in made.indices("test")}
     assert test == {f"{c}/{n}" for c in CLASSES for n in names(c) if "_g01_" in n or "_g02_" in n}
-    row = made.table.slice(made.keys.index("Archery/v_Archery_g07_c02.avi"), 1).to_pylist()[0]
+    row = made.table.slice(made.keys_of().index("Archery/v_Archery_g07_c02.avi"), 1).to_pylist()[0]
     assert (row["label"], row["group"], row["bytes"]) == (1, "Archery/g07", 4)
     assert (tmp_path / root / row["uri"]).is_file()
     assert len(homes(made)) == len(CLASSES) * GROUPS
@@ -122,7 +122,7 @@ def test_a_partial_copy_is_said(tmp_path: Path) -> None:
     made = read(tmp_path)
     assert made.classes == ("YoYo", "Basketball")
     assert len(made) == 56
-    assert "YoYo/v_Yoyo_g09_c01.mp4" in made.keys
+    assert "YoYo/v_Yoyo_g09_c01.mp4" in made.keys_of()
     assert [note.partition(": ")[2] for note in made.notes] == [
         "1 listed classes have no clips here, e.g. Archery; left out",
         "4 of 60 listed clips are missing, e.g. YoYo/v_Yoyo_g01_c01; left out",

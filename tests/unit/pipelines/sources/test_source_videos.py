@@ -24,7 +24,7 @@ def read(root: Path, **settings: Any) -> Manifest:
 
 
 def splits(manifest: Manifest) -> dict[str, str]:
-    return dict(zip(manifest.keys, manifest.table["split"].to_pylist(), strict=True))
+    return dict(zip(manifest.keys_of(), manifest.table["split"].to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize("source", ["auto", "videos"])
@@ -34,8 +34,8 @@ def test_class_folders_of_videos(tmp_path: Path, source: Any) -> None:
     made = read(tmp_path, source=source)
     assert (made.modality, made.classes, len(made)) == ("clip", ("run", "sit"), 41)
     assert Counter(splits(made).values()) == {"train": 30, "select": 3, "test": 8}
-    assert made.table["group"].to_pylist() == made.keys == made.table["uri"].to_pylist()
-    assert made.table["bytes"].to_pylist() == [(tmp_path / key).stat().st_size for key in made.keys]
+    assert made.table["group"].to_pylist() == made.keys_of() == made.table["uri"].to_pylist()
+    assert made.table["bytes"].to_pylist() == [(tmp_path / key).stat().st_size for key in made.keys_of()]
 
 
 @pytest.mark.parametrize("ending", VIDEOS.extensions)

@@ -151,7 +151,9 @@ def config(root: Path | str, **events: Any) -> DataConfig:
 def recordings(settings: DataConfig) -> dict[str, Recording]:
     manifest = open_manifest(settings)
     storage = open_storage(manifest.root, settings)
-    return {key: read_events(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys)}
+    return {
+        key: read_events(manifest.row(row), storage, settings) for row, key in enumerate(manifest.keys_of())
+    }
 
 
 @pytest.mark.parametrize("kind", ["none", "encoded"])
@@ -164,14 +166,16 @@ def test_a_prepared_folder_holds_the_same_recordings(
     assert (report.num_samples, report.quarantined) == (20, ())
     assert (report.num_shards > 1) == (kind == "encoded")
     plain, made = open_manifest(config(folder)), open_manifest(DataConfig(root=str(out)))
-    assert made.keys == plain.keys
+    assert made.keys_of() == plain.keys_of()
     assert (made.modality, made.sensor_width, made.sensor_height) == ("events", 34, 30)
     for name in ("label", "split", "group"):
         assert made.table[name] == plain.table[name]
     assert made.num_events is not None
     assert plain.num_events is not None
     assert (
-        made.num_events.tolist() == plain.num_events.tolist() == [200 + 30 * int(k[2:4]) for k in made.keys]
+        made.num_events.tolist()
+        == plain.num_events.tolist()
+        == [200 + 30 * int(k[2:4]) for k in made.keys_of()]
     )
     before, after = recordings(config(folder)), recordings(DataConfig(root=str(out)))
     assert all(same(after[key], before[key]) for key in before)
@@ -186,8 +190,8 @@ def test_slices_are_samples_of_one_group(folder: Path, tmp_path: Path, cuts: dic
     prepare(settings, str(out), shards="encoded", shard_mib=0.01)
     whole = recordings(config(folder))
     made = open_manifest(DataConfig(root=str(out), events=EventsConfig(**cuts)))
-    groups = dict(zip(made.keys, made.table["group"].to_pylist(), strict=True))
-    splits = dict(zip(made.keys, made.table["split"].to_pylist(), strict=True))
+    groups = dict(zip(made.keys_of(), made.table["group"].to_pylist(), strict=True))
+    splits = dict(zip(made.keys_of(), made.table["split"].to_pylist(), strict=True))
     found = recordings(DataConfig(root=str(out)))
     for key, recording in whole.items():
         slice_us, count = settings.events.slice_us, settings.events.slice_events

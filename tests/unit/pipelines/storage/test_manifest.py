@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.storage.columns import TEXT
 from pipelines.storage.manifest import Manifest, table_from_columns
 from raytrain.errors import DataError, StorageError
 
@@ -42,9 +43,9 @@ def test_runs_splits() -> None:
 def test_columns_as_arrays() -> None:
     made = manifest(factors={"hue": np.arange(5), "size": np.arange(5) * 2})
     assert made.group_ids.tolist() == [0, 1, 0, 2, 3]
-    assert made.keys == ["a", "b", "c", "d", "e"]
-    assert made.key_hashes.dtype == np.uint64
-    assert len(set(made.key_hashes.tolist())) == 5
+    assert made.keys_of(np.array([3, 0])) == ["d", "a"]
+    assert made.rows_of({"e", "b", "elsewhere"}).tolist() == [1, 4]
+    assert made.rows_of(set()).tolist() == []
     assert made.factor_names == ("hue", "size")
     assert made.factors.tolist() == [[0, 0], [1, 2], [2, 4], [3, 6], [4, 8]]
     assert made.factors.dtype == np.float32
@@ -56,7 +57,7 @@ def test_hash_is_of_the_content_not_of_the_place() -> None:
     assert first.hash == manifest(root="/other").hash
     assert first.hash == manifest(uri=["1", "2", "3", "4", "5"]).hash
     # Pinned: a changed hash would turn every running training away from its data.
-    assert first.hash.startswith("2c92f8cb031015f27a99214b")
+    assert first.fingerprint.samples.startswith("37c1bebf0a471d465b775feb")
     changed: list[dict[str, Any]] = [
         {"key": ["a", "b", "c", "d", "f"]},
         {"label": [0, 1, -1, 1, 1]},
@@ -71,10 +72,76 @@ def test_hash_is_of_the_content_not_of_the_place() -> None:
     assert len(hashes) == len(changed) + 1
 
 
-def test_hash_does_not_depend_on_how_the_table_is_chunked() -> None:
-    table = table_from_columns(**columns())
-    pieces = pa.concat_tables([table.slice(0, 2), table.slice(2, 3)])
-    assert Manifest(table=pieces, root="", classes=("p", "q")).hash == manifest().hash
+def test_hash_does_not_depend_on_how_the_table_is_cut_or_stored() -> None:
+    table = table_from_columns(**columns(payload=["", "", "u8:chw:3x2x2", "", "u8:chw:3x2x2"]))
+    expected = Manifest(table=table, root="", classes=("p", "q")).hash
+    longer = pa.concat_tables([table.slice(4, 1), table, table.slice(0, 1)])
+    narrow = [field.with_type(pa.string()) if field.type == TEXT else field for field in table.schema]
+    forms = {
+        "pieces": pa.concat_tables([table.slice(0, 2), table.slice(2, 3)]),
+        "a slice": longer.slice(1, 5),
+        "32-bit offsets": table.cast(pa.schema(narrow)),
+        "dictionaries": pa.table(
+            {
+                name: table[name].dictionary_encode() if table[name].type == TEXT else table[name]
+                for name in table.column_names
+            }
+        ),
+    }
+    for form, made in forms.items():
+        assert Manifest(table=made, root="", classes=("p", "q")).hash == expected, form
+
+
+def test_columns_are_kept_small() -> None:
+    num = 1000
+    keys = [f"folder/{number:06d}" for number in range(num)]
+    made = Manifest(
+        table=table_from_columns(
+            key=keys,
+            uri=keys,
+            group=keys,
+            label=[0] * num,
+            split=["train"] * num,
+            payload=["u8:chw:3x2x2"] * num,
+        ),
+        root="",
+        classes=("p", "q"),
+    )
+    buffers = {name: made.table[name].chunk(0).buffers()[2].address for name in ("key", "uri", "group")}
+    assert len(set(buffers.values())) == 1  # one memory for all three
+    assert made.table["split"].type == made.table["payload"].type == pa.dictionary(pa.int32(), TEXT)
+    assert made.table["key"].type == TEXT
+    assert all(column.num_chunks == 1 for column in made.table.columns)
+    assert made.group_ids.tolist() == list(range(num))
+    # The keys once, four columns of 8 bytes, an empty checksum's, and two of 4-byte numbers.
+    assert len(pickle.dumps(made)) < made.table["key"].nbytes + (3 * 8 + 8 + 2 * 4) * num + 4000
+    again = pickle.loads(pickle.dumps(made))
+    assert again.table.equals(made.table)
+    assert again.hash == made.hash
+    assert again.rows(np.array([7])).uris == [keys[7]]
+
+
+def test_a_group_that_returns_keeps_its_number_after_rows_were_taken() -> None:
+    groups = ["z", "y", "x"] * 4
+    table = table_from_columns(
+        key=[str(n) for n in range(12)],
+        uri=[str(n) for n in range(12)],
+        label=[0] * 12,
+        split=["train"] * 12,
+        group=groups,
+    )
+    made = Manifest(table=table, root="", classes=("p", "q"))
+    assert made.group_ids.tolist() == [0, 1, 2] * 4
+    taken = Manifest(table=made.table.take([2, 4, 5, 1]), root="", classes=("p", "q"))
+    assert taken.group_ids.tolist() == [0, 1, 0, 1]
+
+
+def test_indices_are_found_once_and_handed_out_anew() -> None:
+    made = manifest()
+    first = made.indices("pretrain")
+    first[0] = 99  # whoever gets them may do as he likes
+    assert made.indices("pretrain").tolist() == [0, 1, 2]
+    assert made.indices("pretrain").dtype == np.int64
 
 
 LABEL_SETS = np.array([[1, 0], [1, 1], [0, 0], [0, 1], [0, 0]], np.uint8)
@@ -165,12 +232,14 @@ def test_saves_and_loads(tmp_path: Path) -> None:
 
 def test_pickles_small() -> None:
     made = manifest()
-    assert made.keys
-    assert made.key_hashes.size
-    sent = pickle.loads(pickle.dumps(made))
-    assert sent.keys == made.keys
-    assert sent.hash == made.hash
-    assert "keys" not in made.__getstate__()
+    plain = len(pickle.dumps(made))
+    assert made.indices("test").size
+    assert made.group_ids.size
+    assert len(pickle.dumps(made)) == plain
+    # What was seen of the files travels along: elsewhere they may not lie at all.
+    hashed = made.hash
+    assert "fingerprint" in pickle.loads(pickle.dumps(made)).__dict__
+    assert pickle.loads(pickle.dumps(made)).hash == hashed
 
 
 def test_unreadable_manifests_are_named(tmp_path: Path) -> None:
