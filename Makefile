@@ -4,12 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint unit ray gpu realdata chaos science clean
+.PHONY: demo test lint unit slow ray gpu realdata chaos science clean
 
 demo: $(VENV)/.installed
 	$(BIN)/raytrain demo --out runs/demo
 
-test: lint unit ray
+test: lint unit slow ray
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -18,7 +18,10 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed
-	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit -m "not slow"
+
+slow: $(VENV)/.installed
+	$(BIN)/pytest -q -n 2 tests/unit -m slow
 
 ray: $(VENV)/.installed
 	$(BIN)/pytest -q tests/ray -m "not slow"

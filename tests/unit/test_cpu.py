@@ -32,6 +32,7 @@ def run(how: str, **environment: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     plain, kept = run("plain"), run("kept")

@@ -134,6 +134,7 @@ def fitted_here(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache")
 def test_a_table_from_training_to_text_and_again_without_training(
     tmp_path: Path, request: pytest.FixtureRequest
