@@ -65,3 +65,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Return (kind, message) of the cause that a user should read, Ray's wrapping taken off."""
+    open_causes, seen = [error], 0
+    while open_causes and seen < 20:
+        cause, seen = open_causes.pop(0), seen + 1
+        inner = getattr(cause, "cause", None)  # Ray's wrapper has its cause's class too
+        if isinstance(cause, RaytrainError) and not isinstance(inner, BaseException):
+            return type(cause).__name__, str(cause)
+        links = (inner, cause.__cause__, cause.__context__)
+        open_causes += [link for link in links if isinstance(link, BaseException)]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ClusterError.__name__, f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+
+
+def raise_described(error: tuple[str, str]) -> None:
+    """Raise the error that `describe` has put into words."""
+    raise ERRORS.get(error[0], ClusterError)(error[1])

@@ -3,7 +3,8 @@
 import hashlib
 
 from pipelines.forms.quarantine import BadSample
-from pipelines.storage.places import Range, Storage, count_opened
+from pipelines.storage.places import Storage, count_opened
+from pipelines.storage.ranges import Range
 from pipelines.storage.raw import is_raw
 from pipelines.storage.rows import Row
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage.payload import range_of
-from pipelines.storage.places import Range, Storage
+from pipelines.storage.places import Storage
+from pipelines.storage.ranges import Range
 from pipelines.storage.rows import Row
 
 MOST_BYTES = 32 * 2**20

@@ -7,11 +7,10 @@ by chunk number, asking acknowledges everything before it, and whatever is missi
 import asyncio
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,22 +22,15 @@ import ray.exceptions
 from pipelines.forms.chunk import Chunk, from_table, to_table
 from pipelines.stream import blocks
 from pipelines.stream.decoder import ChunkTask
+from pipelines.stream.reader import SLICE_S, Reply
 from pipelines.stream.source import StreamSource
 from pipelines.stream.stage import OperatorStage, StageSettings
 from pipelines.stream.window import Window
-from raytrain.errors import ERRORS, ClusterError, RaytrainError
+from raytrain.errors import describe
 
 SEGMENT_S = 120.0  # what one Ray Data execution is to last: at its end the pipeline drains
 FIRST_SEGMENT, LARGEST_SEGMENT = 64, 2048  # chunks of one execution, whose tasks are all made at its start
-SLICE_S = 0.5  # a waiting reader asks again this often: its sign of life
 FIRST_CONTACT_S = 900.0  # a reader that never came may take this long to start
-RESTART_S = 300.0  # a broadcast that is gone for longer does not come back
-RETRIED = (
-    ray.exceptions.ActorUnavailableError,
-    ray.exceptions.ActorDiedError,
-    ray.exceptions.OwnerDiedError,
-    ray.exceptions.ObjectLostError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +56,6 @@ class StreamRequest:
         """Return whether nobody reads a chunk."""
         plan = self.source.plan
         return plan.first_position(chunk) >= self.num_used[chunk // plan.chunks_per_epoch]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a reader gets: a block, or why not yet."""
-
-    block: list[Any] = field(default_factory=list)
-    cause: str = ""
-    stop: bool = False
-    error: tuple[str, str] | None = None
 
 
 def make_block(decoder: Any, task: ChunkTask, pinned: dict[int, Any]) -> list[pa.Table]:
@@ -326,120 +308,3 @@ class Broadcast:
             shared.window.finish(reader)
             return self.streams[self.private[reader]]
         return shared
-
-
-def describe(error: BaseException) -> tuple[str, str]:
-    """Return (kind, message) of the cause that a user should read, Ray's wrapping taken off."""
-    open_causes, seen = [error], 0
-    while open_causes and seen < 20:
-        cause, seen = open_causes.pop(0), seen + 1
-        inner = getattr(cause, "cause", None)  # Ray's wrapper has its cause's class too
-        if isinstance(cause, RaytrainError) and not isinstance(inner, BaseException):
-            return type(cause).__name__, str(cause)
-        links = (inner, cause.__cause__, cause.__context__)
-        open_causes += [link for link in links if isinstance(link, BaseException)]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ClusterError.__name__, f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
-
-
-def raise_described(error: tuple[str, str]) -> None:
-    """Raise the error that `describe` has put into words."""
-    raise ERRORS.get(error[0], ClusterError)(error[1])
-
-
-class ChunkReader:
-    """A pathway rank's end of the broadcast: a thread fetches its chunks ahead, a call hands out the next."""
-
-    def __init__(
-        self, actor: Any, stream: str, reader: str, chunks: Iterator[int], *, ahead: int = 2
-    ) -> None:
-        self._actor, self._stream, self._reader = actor, stream, reader
-        self._queue: queue.Queue[tuple[int, Chunk] | BaseException] = queue.Queue(maxsize=ahead)
-        self.causes: dict[str, float] = {}
-        """seconds that the fetching waited, by cause"""
-        self.stop_requested = False
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, args=(chunks,), daemon=True)
-        self._thread.start()
-
-    def __call__(self, number: int) -> Chunk:
-        """Return the next chunk, which must be `number`.
-
-        Raises:
-            StorageError, DataError, ClusterError: whatever ended the stream.
-        """
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        if item[0] != number:
-            raise RuntimeError(f"{self._reader} asked for chunk {number} and got {item[0]}")
-        return item[1]
-
-    def abandon(self) -> None:
-        """Stop fetching without a word, so that the stream waits for the one that comes back."""
-        self._closed = True
-
-    def close(self) -> None:
-        """Tell the actor that nothing more is wanted."""
-        self._closed = True
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(self._actor.finish.remote(self._stream, self._reader), timeout=10)
-
-    def _run(self, chunks: Iterator[int]) -> None:
-        number = -1
-        try:
-            for number in chunks:
-                item = self._fetch(number)
-                while not self._closed:
-                    try:
-                        self._queue.put((number, item), timeout=SLICE_S)
-                        break
-                    except queue.Full:
-                        self._ping(number)
-                if self._closed:
-                    return
-            while number >= 0 and not self._closed:  # the last chunks are still being trained on
-                self._ping(number)
-                time.sleep(SLICE_S)
-        except BaseException as error:
-            self._queue.put(error)
-        finally:
-            if self._closed:  # whoever still waits for a chunk is let go
-                with contextlib.suppress(queue.Full):
-                    self._queue.put_nowait(ClusterError(f"{self._reader} was closed"))
-
-    def _ping(self, number: int) -> None:
-        with contextlib.suppress(*RETRIED, ray.exceptions.GetTimeoutError):
-            reply = self._actor.ping.remote(self._stream, self._reader, number)
-            self.stop_requested |= ray.get(reply, timeout=5)
-
-    def _fetch(self, number: int) -> Chunk:
-        started, cause = time.monotonic(), "decoding"
-        answered, lost = started, False
-        while not self._closed:
-            try:
-                asked = self._actor.fetch.remote(self._stream, self._reader, number, lost=lost)
-                reply: Reply = ray.get(asked)
-                answered, lost = time.monotonic(), False
-                self.stop_requested |= reply.stop
-                if reply.error:
-                    raise_described(reply.error)
-                if reply.block:
-                    self._count(cause, started)
-                    return from_table(ray.get(reply.block[0]))
-                self._count(reply.cause, started)
-                started, cause = time.monotonic(), reply.cause
-            except RETRIED as error:
-                lost = isinstance(error, ray.exceptions.ObjectLostError)
-                if time.monotonic() - answered > RESTART_S:
-                    raise ClusterError(
-                        f"{self._reader}: the broadcast has not come back for {RESTART_S:g} s; the last "
-                        "checkpoints are kept, run the same command again"
-                    ) from None
-                self._count("broadcast restarting", started)
-                started = time.monotonic()
-                time.sleep(0.2)
-        raise ClusterError(f"{self._reader} was closed while it waited for chunk {number}")
-
-    def _count(self, cause: str, started: float) -> None:
-        self.causes[cause] = self.causes.get(cause, 0.0) + time.monotonic() - started

@@ -16,7 +16,8 @@ from pipelines.decode.events import decode_events
 from pipelines.forms.recording import Recording
 from pipelines.generated.moving_shapes import SCHEME, record
 from pipelines.storage.event_shards import PackedRow, PlacedRow, unpack_recording, write_event_shard
-from pipelines.storage.places import Storage, read_local
+from pipelines.storage.places import Storage
+from pipelines.storage.ranges import read_local
 
 KINDS = {"N-MNIST-like": (34, 300, 4_200, 200), "N-Caltech101-like": (180, 300, 100_000, 12)}
 """name -> side in px, milliseconds, most events, recordings; a few are made and taken several times"""

@@ -58,7 +58,8 @@ def _rate(setup: RunSetup, num_readers: int) -> float:
     """Return clips a second that every one of the readers gets."""
     import ray
 
-    from pipelines.stream.broadcast import Broadcast, ChunkReader, StreamRequest
+    from pipelines.stream.broadcast import Broadcast, StreamRequest
+    from pipelines.stream.reader import ChunkReader
 
     source = setup.source("main")
     num_chunks = EPOCHS * source.plan.chunks_per_epoch

@@ -16,7 +16,7 @@ from raytrain.config import RunConfig
 from raytrain.config.objectives import SupervisedConfig
 from raytrain.config.operators import UNCHANGED
 from raytrain.device import device_here
-from raytrain.errors import DataError
+from raytrain.errors import DataError, describe, raise_described
 from raytrain.evaluation.features import control_name, layers_name, open_features
 from raytrain.evaluation.motion import measure_motion
 from raytrain.evaluation.probe import ProbeRequest, measure
@@ -189,7 +189,6 @@ def _build(config: RunConfig, num_classes: int, standardisers: dict[str, Any], n
 def _represent_through_ray(request: RepresentRequest, source: Any, pretrain: Any, sink: FeatureSink) -> None:
     from ray.exceptions import RayError
 
-    from pipelines.stream.broadcast import describe, raise_described
     from raytrain.evaluation.represent_ray import represent_through_ray
     from raytrain.training.allotment import allot_represent
     from raytrain.training.cluster import cluster_nodes

@@ -16,10 +16,10 @@ from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from pipelines.stream.broadcast import Broadcast, StreamRequest, describe, raise_described
+from pipelines.stream.broadcast import Broadcast, StreamRequest
 from pipelines.stream.decoder import DecodeCount
 from pipelines.stream.stage import StageSettings
-from raytrain.errors import ClusterError, RaytrainError
+from raytrain.errors import ClusterError, RaytrainError, describe, raise_described
 from raytrain.training.cluster import cluster_resources
 from raytrain.training.inline import check_quarantine
 from raytrain.training.loop import PathwayLoop

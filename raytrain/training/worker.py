@@ -13,11 +13,11 @@ import torch.distributed
 
 from pipelines.stream.ahead import BatchAhead
 from pipelines.stream.batch import BatchReader
-from pipelines.stream.broadcast import ChunkReader, describe
+from pipelines.stream.reader import ChunkReader
 from raytrain.collectives import world_size
 from raytrain.cpu import prepare_cpu
 from raytrain.device import given_device
-from raytrain.errors import RaytrainError, StorageError
+from raytrain.errors import RaytrainError, StorageError, describe
 from raytrain.training.loop import PathwayLoop
 from raytrain.training.plan import RunSetup
 

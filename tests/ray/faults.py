@@ -50,7 +50,7 @@ def losing_worker(first: Callable[[], bool], pathway: str, plain: Worker) -> Wor
         import ray
         from ray.exceptions import ObjectLostError
 
-        from pipelines.stream import broadcast
+        from pipelines.stream import reader
 
         blocks: set[Any] = set()
 
@@ -66,7 +66,7 @@ def losing_worker(first: Callable[[], bool], pathway: str, plain: Worker) -> Wor
                     blocks.update(getattr(found, "block", ()))
                 return found
 
-        broadcast.ray = Lossy()  # type: ignore[assignment]
+        reader.ray = Lossy()  # type: ignore[assignment]
         return plain(settings)
 
     return train_worker

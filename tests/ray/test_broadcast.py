@@ -15,8 +15,10 @@ from pipelines.forms.chunk import Chunk, from_table
 from pipelines.order.plan import ChunkPlan
 from pipelines.sources import open_manifest
 from pipelines.stream import broadcast as module
-from pipelines.stream.broadcast import Broadcast, ChunkReader, StreamRequest, make_block
+from pipelines.stream import reader as reading
+from pipelines.stream.broadcast import Broadcast, StreamRequest, make_block
 from pipelines.stream.decoder import DecodeCount
+from pipelines.stream.reader import ChunkReader
 from pipelines.stream.source import StreamSource
 from raytrain.config import DataConfig
 from raytrain.config.data import ShapesConfig
@@ -102,7 +104,7 @@ class Lossy:
 
 
 def test_lost_blocks_are_made_again_and_counted(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ray", Lossy({2, 3, 6}))
+    monkeypatch.setattr(reading, "ray", Lossy({2, 3, 6}))
     source = source_of()
     chunks, counts = read(source, range(PER_EPOCH * EPOCHS))
     assert [chunk.number for chunk in chunks] == list(range(PER_EPOCH * EPOCHS))

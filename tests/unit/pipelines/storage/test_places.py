@@ -13,8 +13,10 @@ from pyarrow import fs
 
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage import places as storage_module
+from pipelines.storage import ranges as ranges_module
 from pipelines.storage.listing import FileInfo
-from pipelines.storage.places import Range, Storage
+from pipelines.storage.places import Storage
+from pipelines.storage.ranges import Range
 from raytrain.errors import DataError, StorageError
 
 
@@ -107,7 +109,7 @@ def test_many_ranges_are_read_at_one_hand_over(tmp_path: Path, monkeypatch: pyte
 
 
 def test_long_neighbours_are_not_joined_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_module, "_JOINED_BYTES", 100)
+    monkeypatch.setattr(ranges_module, "_JOINED_BYTES", 100)
     (tmp_path / "a").write_bytes(bytes(range(250)))
     asked: list[int] = []
     pread = os.pread
@@ -133,9 +135,9 @@ def test_a_range_that_cannot_be_read_spoils_no_other(tmp_path: Path, monkeypatch
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(storage_module, "_read_joined", fail)
+    monkeypatch.setattr(storage_module, "read_joined", fail)
     assert storage.read_ranges(ranges[::3]) == [b"12", b"45"]
-    monkeypatch.setattr(storage_module, "_read", fail)
+    monkeypatch.setattr(storage_module, "read_range", fail)
     with pytest.raises(StorageError, match=r"^a: cannot be read after 3 attempts: Input/output error"):
         storage.read_ranges(ranges[::3])
 
@@ -145,7 +147,7 @@ def test_ranges_that_hang_are_read_again_by_themselves(
 ) -> None:
     (tmp_path / "a").write_bytes(b"0123456789")
     never = threading.Event()
-    monkeypatch.setattr(storage_module, "_read_joined", lambda *_: never.wait())
+    monkeypatch.setattr(storage_module, "read_joined", lambda *_: never.wait())
     storage = Storage(str(tmp_path), read_timeout_s=0.5)
     assert storage.read_ranges([Range("a", 1, 2)]) == [b"12"]
     never.set()
@@ -164,7 +166,7 @@ def test_missing_and_forbidden_files_are_bad_samples(tmp_path: Path, monkeypatch
     def forbid(*_: object) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(storage_module, "_read", forbid)
+    monkeypatch.setattr(storage_module, "read_range", forbid)
     with pytest.raises(BadSample, match=r"^missing: Permission denied$"):
         storage.read_bytes("a/b")
 
@@ -182,7 +184,7 @@ def test_other_failures_are_retried(
             raise OSError(errno.EIO, "Input/output error")
         return b"at last"
 
-    monkeypatch.setattr(storage_module, "_read", flaky)
+    monkeypatch.setattr(storage_module, "read_range", flaky)
     storage = Storage(str(tmp_path), read_retries=retries)
     if succeeds:
         assert storage.read_bytes("x") == b"at last"
@@ -198,15 +200,15 @@ def test_a_read_that_hangs_times_out_and_the_next_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = threading.Event()
-    original = storage_module._read
-    monkeypatch.setattr(storage_module, "_read", lambda *_: never.wait() and b"")
+    original = storage_module.read_range
+    monkeypatch.setattr(storage_module, "read_range", lambda *_: never.wait() and b"")
     storage = Storage(str(tmp_path), read_timeout_s=0.02, read_retries=1)
     with pytest.raises(
         StorageError, match=r"slow: .* 2 attempts: no answer within 0\.02 s; .*data\.read_timeout_s"
     ):
         storage.read_bytes("slow")
     never.set()
-    monkeypatch.setattr(storage_module, "_read", original)
+    monkeypatch.setattr(storage_module, "read_range", original)
     write(tmp_path, "fast")
     patient = pickle.loads(pickle.dumps(storage))
     patient.read_timeout_s = 30
