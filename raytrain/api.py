@@ -35,6 +35,7 @@ BENCHES = (
     "batches",
     "clapp",
     "events",
+    "loaders",
     "locality",
     "operators",
     "readers",
@@ -333,20 +334,25 @@ def preset_title(name: str) -> str:
     return first.removeprefix("# ")
 
 
-def bench(name: str, *, device: str = "cpu", repeats: int = 5, out: str = "") -> list[dict[str, Any]]:
+def bench(
+    name: str, *, device: str = "cpu", repeats: int = 5, out: str = "", root: str = ""
+) -> list[dict[str, Any]]:
     """Measure one of BENCHES; each row has name, value, unit, what it is held against, ratio and bound.
 
-    `out`: folder of the plot, of a bench that draws one.
+    `out`: folder of the plot, of a bench that draws one; `root`: your own data, of a bench that reads some.
 
     Raises:
-        ConfigError: an unknown bench, or `out` for one that draws no plot.
+        ConfigError: an unknown bench, or `out` or `root` for one that does not take it.
     """
     if name not in BENCHES:
         raise ConfigError(f"unknown bench {name!r}; known: {', '.join(BENCHES)}")
     module = importlib.import_module(f"raytrain.bench.{name}")
-    if out and "out" not in signature(module.run).parameters:
+    taken = signature(module.run).parameters
+    if out and "out" not in taken:
         raise ConfigError(f"bench {name} draws no plot; leave --out away")
-    place = {"out": out} if out else {}
+    if root and "root" not in taken:
+        raise ConfigError(f"bench {name} reads no data of yours; leave --root away")
+    place = {key: value for key, value in (("out", out), ("root", root)) if value}
     rows: list[dict[str, Any]] = module.run(device=device, repeats=repeats, **place)
     return rows
 

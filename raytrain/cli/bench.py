@@ -17,6 +17,8 @@ class BenchCommand:
     repeats: int = 5
     out: str = ""
     """folder for the plot of `bench locality`"""
+    root: str = ""
+    """image files for `bench loaders`, in place of generated ones"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +30,11 @@ class ListCommand:
 
 def bench(arguments: list[str]) -> int:
     """Run the verb `bench`."""
-    command = parse("bench", BenchCommand, arguments, None, known={"device", "repeats", "out"})
+    command = parse("bench", BenchCommand, arguments, None, known={"device", "repeats", "out", "root"})
     from raytrain import api
 
-    for row in api.bench(command.name, device=command.device, repeats=command.repeats, out=command.out):
+    settings = {name: getattr(command, name) for name in ("device", "repeats", "out", "root")}
+    for row in api.bench(command.name, **settings):
         against = row.get("against", "")
         against = f"{against:.4g}" if isinstance(against, float) else against
         ratio = "" if row.get("ratio") is None else f"{row['ratio']:.3g} x {against}"

@@ -233,7 +233,7 @@ WRONG = {
     ),
     "inspect nothing": Wrong(["inspect"], 2, "data.root is not set"),
     "unknown bench": Wrong(
-        ["bench", "speed"], 2, "unknown bench 'speed'; known: batches, clapp, events, locality, operators"
+        ["bench", "speed"], 2, "unknown bench 'speed'; known: batches, clapp, events, loaders, locality"
     ),
     "reproduce nothing": Wrong(["reproduce"], 2, "reproduce what? name one of table1, table2, figure2"),
     "reproduce an unknown table": Wrong(
