@@ -264,7 +264,7 @@ class _Ours:
     def _read(self, actor: Any, place: int, epochs: int) -> int:
         """Read all batches; return the samples."""
         from pipelines.stream.batch import BatchReader
-        from pipelines.stream.broadcast import ChunkReader
+        from pipelines.stream.reader import ChunkReader
 
         plan = self.setup.plan("identity")
         chunks = ChunkReader(actor, "main", f"reader/{place}", plan.needed_chunks(Cursor(), epochs))
