@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.forms.quarantine import by_fate
 from pipelines.stream.decoder import DecodeCount
 from raytrain.health import summarise
+from raytrain.training.line_file import LineFile
 from raytrain.training.paths import COUNTERS, LOG, METRICS, QUARANTINE
 from raytrain.training.tensorboard import TensorBoardEvents
 
@@ -25,8 +26,8 @@ class Recorder:
 
     def __init__(self, folder: str, run: str) -> None:
         self._folder, self._run = Path(folder), run
-        self._metrics = (self._folder / METRICS).open("a", buffering=1)
-        self._quarantine = self._folder / QUARANTINE
+        self._files = {name: LineFile(self._folder / name) for name in (METRICS, QUARANTINE, LOG)}
+        self._counters_problem = ""
         former = list(_read_lines(self._folder / METRICS))
         self._last = {(line["pathway"], line.get("rank", 0)): line["step"] for line in former}
         self._fresh: list[dict[str, Any]] = []
@@ -60,7 +61,7 @@ class Recorder:
         if line["step"] <= self._last.get(reader, 0):
             return
         self._last[reader] = line["step"]
-        self._metrics.write(json.dumps({"run": self._run, **line}) + "\n")
+        self._write(METRICS, json.dumps({"run": self._run, **line}))
         self._board.log(line)
         if self._board.problem and not self._said_problem:
             self._said_problem = True
@@ -88,8 +89,7 @@ class Recorder:
         for entry in count.quarantined:
             if entry["key"] not in self._bad:
                 self._bad[entry["key"]] = entry["fate"]
-                with self._quarantine.open("a") as file:
-                    file.write(json.dumps(entry) + "\n")
+                self._write(QUARANTINE, json.dumps(entry))
         self._save(force=False)
 
     def operated(self, name: str, samples: int) -> None:
@@ -153,7 +153,14 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """Write a line to log.txt."""
-        write_note(self._folder, text)
+        self._write(LOG, _stamped(text))
+
+    def _write(self, name: str, line: str) -> None:
+        file = self._files[name]
+        file.write(line)
+        # Said, not noted: log.txt may be the file that cannot be written.
+        self._events += file.news
+        file.news.clear()
 
     def drain(self) -> dict[str, Any]:
         """Return what came since the last call, the counts, and how the run stands.
@@ -178,7 +185,8 @@ class Recorder:
     def close(self) -> dict[str, Any]:
         """Write everything out; return the counts."""
         self._save(force=True)
-        self._metrics.close()
+        for file in self._files.values():
+            file.flush()
         self._board.close()
         return self.counts()
 
@@ -186,14 +194,27 @@ class Recorder:
         if force or time.monotonic() - self._saved_at > 1.0:
             self._saved_at = time.monotonic()
             aside = self._folder / f".{COUNTERS}"
-            aside.write_text(json.dumps(self._counters))
-            aside.rename(self._folder / COUNTERS)
+            try:
+                aside.write_text(json.dumps(self._counters))
+                aside.rename(self._folder / COUNTERS)
+                self._counters_problem = ""
+            except OSError as error:  # the next call writes them all
+                if not self._counters_problem:
+                    self._counters_problem = error.strerror or str(error)
+                    self.event(
+                        f"warning: {self._folder / COUNTERS}: cannot be written: {self._counters_problem}; "
+                        "free space before the run ends, or a resumed one counts less"
+                    )
 
 
 def write_note(folder: Path, text: str) -> None:
     """Write a line to a run's log.txt."""
     with (folder / LOG).open("a") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        file.write(f"{_stamped(text)}\n")
+
+
+def _stamped(text: str) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
 
 
 def counts_so_far(folder: Path) -> dict[str, Any]:

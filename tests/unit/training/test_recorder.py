@@ -1,5 +1,8 @@
+import errno
 import json
 import re
+import resource
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.stream.decoder import DecodeCount
+from raytrain.training import line_file
 from raytrain.training.recorder import Recorder, counts_so_far
 
 Open = Callable[[], Recorder]
@@ -218,3 +222,73 @@ def test_a_failure_for_good_is_kept_through_a_restart(opened: Open) -> None:
     recorder.started("lbp", 0, 40, "process 8")
     assert recorder.failure("lbp") == ("StorageError", "disk full")
     assert recorder.failure("identity") is None
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_said_once_and_loses_no_line(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = opened()
+    recorder.log(line("lbp", 10))
+    with monkeypatch.context() as full:
+        full.setattr(line_file, "_append", no_space)
+        full.setattr(Path, "write_text", no_space)
+        recorder.log(line("lbp", 20))
+        recorder.log(line("lbp", 30))
+        recorder.decoded(decoded(0, bad={"a": "damaged"}))
+        recorder.decoded(decoded(1, bad={"b": "missing"}))
+        recorder.note("unseen")
+        said = recorder.drain()["events"]
+    for name in ("metrics.jsonl", "quarantine.jsonl", "log.txt"):
+        warning = (
+            f"warning: {tmp_path / name}: cannot be written: No space left on device; the run goes on "
+            "and lines wait in memory: free space before it ends"
+        )
+        assert said.count(warning) == 1, name
+    counters = f"warning: {tmp_path / 'counters.json'}: cannot be written: No space left on device; "
+    assert sum(text.startswith(counters) for text in said) == 1
+    assert len(said) == 4
+    assert steps(tmp_path) == [("lbp", 0, 10)]
+    recorder.log(line("lbp", 40))
+    assert recorder.drain()["events"] == [f"{tmp_path / 'metrics.jsonl'}: 3 lines that waited are written"]
+    assert steps(tmp_path) == [("lbp", 0, step) for step in (10, 20, 30, 40)]
+    recorder.close()
+    assert [entry["key"] for entry in written(tmp_path, "quarantine.jsonl")] == ["a", "b"]
+    assert "unseen" in (tmp_path / "log.txt").read_text()
+    assert json.loads((tmp_path / "counters.json").read_text())["decodes"] == 8
+
+
+def test_no_half_line_is_left_where_the_disk_fills_within_it(tmp_path: Path) -> None:
+    file = line_file.LineFile(tmp_path / "lines")
+    file.write("first")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        file.write("second")
+        assert (tmp_path / "lines").read_text() == "first\n"
+        assert len(file.news) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    file.write("third")
+    assert (tmp_path / "lines").read_text() == "first\nsecond\nthird\n"
+    assert file.news[1:] == [f"{tmp_path / 'lines'}: 2 lines that waited are written"]
+
+
+def test_lines_that_wait_are_bounded_and_the_lost_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_file, "MOST_WAITING", 2)
+    file = line_file.LineFile(tmp_path / "no" / "lines")
+    for text in "abcd":
+        file.write(text)
+    (tmp_path / "no").mkdir()
+    file.write("e")
+    assert (tmp_path / "no/lines").read_text() == "c\nd\ne\n"
+    assert [text.partition(": ")[2] for text in file.news[1:]] == [
+        "3 lines that waited are written, 2 were lost"
+    ]
