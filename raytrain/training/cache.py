@@ -68,6 +68,15 @@ class EncoderCache:
         folder = config.folder or variable or "~/.cache/raytrain"
         return cls(Path(folder).expanduser().absolute(), max_gib=config.max_gib)
 
+    def name_of(self, setup: RunSetup, name: str) -> str:
+        """Return the name of a pathway's entry."""
+        return self._entry(setup.identity.pathway(name).key).name
+
+    def load_all(self, setup: RunSetup, names: Iterable[str]) -> dict[str, Loaded]:
+        """Put what was trained before, wholly or for a shorter time, of some pathways into the run folder."""
+        found = {name: self.load(setup, name) for name in names}
+        return {name: one for name, one in found.items() if one}
+
     def load(self, setup: RunSetup, name: str) -> Loaded | None:
         """Put the longest training of a pathway that fits into the run folder; None if there is none.
 

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -166,11 +166,16 @@ def _trainer(setup: WorkerSetup) -> TorchTrainer:
 
 
 def train_through_ray(
-    setup: RunSetup, *, stop: Callable[[], bool], tick: Callable[[dict[str, Any]], Any]
+    setup: RunSetup,
+    *,
+    names: Collection[str],
+    stop: Callable[[], bool],
+    tick: Callable[[dict[str, Any]], Any],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Train all pathways; return (their outcomes, the recorder's counts).
+    """Train pathways; return (their outcomes, the recorder's counts).
 
     Args:
+        names: the pathways.
         stop: asked five times a second.
         tick: called with what the recorder has new.
 
@@ -183,10 +188,9 @@ def train_through_ray(
         .remote(str(setup.folder), setup.folder.name)
     )
     # The actor reads its requests again when it restarts: they live as long as this frame.
-    broadcast, _requests = _start_broadcast(setup, recorder)
+    broadcast, _requests = _start_broadcast(setup, recorder, names)
     worker_run = replace(setup, manifest=None)
-    todo = [name for name in setup.config.pathways if not setup.done(name)]
-    fits = {name: _Fit(WorkerSetup(worker_run, name, broadcast, recorder)) for name in todo}
+    fits = {name: _Fit(WorkerSetup(worker_run, name, broadcast, recorder)) for name in names}
     for fit in fits.values():
         fit.start()
     if setup.cold_cache:
@@ -309,9 +313,13 @@ def _close(recorder: Any, broadcast: Any) -> dict[str, Any]:
     return counts
 
 
-def _start_broadcast(setup: RunSetup, recorder: Any) -> Any:
+def _start_broadcast(setup: RunSetup, recorder: Any, names: Collection[str]) -> Any:
     told = _ToRecorder(recorder, cache=setup.config.data.cache)
-    requests = {stream: _request(setup, stream, names, told) for stream, names in setup.streams().items()}
+    requests = {
+        stream: _request(setup, stream, own, told)
+        for stream, members in setup.streams().items()
+        if (own := [name for name in members if name in names])
+    }
     reference = ray.put(requests)
     actor = (
         ray.remote(Broadcast)

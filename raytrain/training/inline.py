@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from queue import Full, Queue
 from typing import Any
@@ -73,11 +73,17 @@ class ChunkAhead:
 
 
 def train_inline(
-    setup: RunSetup, recorder: Recorder, *, stop: Callable[[], bool], tick: Callable[[], Any]
+    setup: RunSetup,
+    recorder: Recorder,
+    *,
+    names: Collection[str],
+    stop: Callable[[], bool],
+    tick: Callable[[], Any],
 ) -> list[dict[str, Any]]:
-    """Train all pathways step by step in turn; return their outcomes.
+    """Train pathways step by step in turn; return their outcomes.
 
     Args:
+        names: the pathways.
         stop: asked before each step.
         tick: called after each step, to print progress.
 
@@ -94,9 +100,10 @@ def train_inline(
     if setup.cold_cache:
         recorder.event(setup.cold_cache)
     outcomes: dict[str, dict[str, Any]] = {}
-    for stream, names in setup.streams().items():
-        outcomes |= _train_stream(setup, recorder, stream, names, stop, tick)
-    return [outcomes[name] for name in setup.config.pathways]
+    for stream, members in setup.streams().items():
+        if own := [name for name in members if name in names]:
+            outcomes |= _train_stream(setup, recorder, stream, own, stop, tick)
+    return [outcomes[name] for name in setup.config.pathways if name in outcomes]
 
 
 def _train_stream(

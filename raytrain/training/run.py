@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from raytrain.evaluation.shortcut import shortcut_scores
 from raytrain.identity import Identity
 from raytrain.training import provenance
 from raytrain.training.allotment import Allotment, Demand, allot, check_fits
-from raytrain.training.cache import EncoderCache, Loaded, check_folder
+from raytrain.training.cache import EncoderCache, check_folder
 from raytrain.training.cluster import connect, is_connected, nodes_of
 from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
@@ -33,6 +33,7 @@ from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, w
 from raytrain.training.run_folder import open_run_folder, settle, write_atomic
 from raytrain.training.signals import StopSignal
 from raytrain.training.timekeeping import explain
+from raytrain.training.turns import Done, train_in_turns
 
 
 class Watcher(Protocol):
@@ -149,7 +150,7 @@ def run(
         setup = prepare_setup(config, folder, manifest, allotment=allotment)
         provenance.begin(setup)
         cache = EncoderCache.open(config.cache)
-        loaded = load_cached(setup, cache)
+        done = Done(loaded=cache.load_all(setup, config.pathways) if cache else {})
         trains = not all(setup.done(name) for name in config.pathways)
         if trains:
             check_fits(demand, allotment, nodes)
@@ -161,15 +162,16 @@ def run(
         watcher = watch(setup)
         stack.callback(watcher.close)
         where = allotment.text(demand, nodes)
-        for text in (*manifest.notes, where, *(found.text for found in loaded.values())):
+        for text in (*manifest.notes, where, *(found.text for found in done.loaded.values())):
             watcher.say(text)
         with clock.measure("train_s"):
-            outcomes, counts = _train(setup, watcher, stop) if trains else ([], counts_so_far(folder))
+            train_in_turns(setup, cache, done, _Training(setup, watcher, stop, cache))
+        done.counts = done.counts or counts_so_far(folder)
         startup_s += watcher.first_step_s or 0.0
-        _explain(watcher, outcomes, can_cache=modality_of(config).can_cache)
-        summary = _summary(setup, outcomes, counts, loaded)
-        store_cached(setup, cache, summary)
-        if any(outcome["stopped"] for outcome in outcomes):
+        _explain(watcher, done.outcomes, can_cache=modality_of(config).can_cache)
+        summary = _summary(setup, done)
+        store_cached(setup, cache, summary["pathways"])
+        if done.stopped:
             _write(folder, {**summary, "status": "stopped", "timing": clock.timing(startup_s)})
             raise Interrupted(
                 f"stopped; checkpoints are in {folder / 'checkpoints'}; the same command goes on from there"
@@ -191,39 +193,48 @@ def run(
         return summary
 
 
-def _train(
-    setup: RunSetup, watcher: Watcher, stop: StopSignal
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    if setup.config.training.executor == "inline":
-        return _train_inline(setup, watcher, stop)
-    from raytrain.training.experiment import train_through_ray
+@dataclass
+class _Training:
+    """What a run does in its turn; see `train_in_turns`."""
 
-    def tick(fresh: dict[str, Any]) -> None:
+    setup: RunSetup
+    watcher: Watcher
+    stop: StopSignal
+    cache: EncoderCache | None
+
+    def train(self, names: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Train some pathways by the executor of the settings."""
+        if self.setup.config.training.executor == "inline":
+            return self._train_inline(names)
+        from raytrain.training.experiment import train_through_ray
+
+        return train_through_ray(self.setup, names=names, stop=self.stop, tick=self._show)
+
+    def keep(self, done: Done, names: list[str]) -> None:
+        """Put some pathways into the cache, those that are trained to the end."""
+        begun = [name for name in names if self.setup.done(name)]
+        store_cached(self.setup, self.cache, _pathways(self.setup, begun, done))
+
+    def say(self, text: str) -> None:
+        """Show a line of text."""
+        self.watcher.say(text)
+
+    def _show(self, fresh: dict[str, Any]) -> None:
         for text in fresh["events"]:
-            watcher.say(text)
-        watcher.update(fresh["lines"])
+            self.watcher.say(text)
+        self.watcher.update(fresh["lines"])
 
-    return train_through_ray(setup, stop=stop, tick=tick)
+    def _train_inline(self, names: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        from raytrain.training.inline import train_inline
 
-
-def _train_inline(
-    setup: RunSetup, watcher: Watcher, stop: StopSignal
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    from raytrain.training.inline import train_inline
-
-    recorder = Recorder(str(setup.folder), setup.folder.name)
-
-    def tick() -> None:
-        fresh = recorder.drain()
-        for text in fresh["events"]:
-            watcher.say(text)
-        watcher.update(fresh["lines"])
-
-    try:
-        outcomes = train_inline(setup, recorder, stop=stop, tick=tick)
-    finally:
-        counts = recorder.close()
-    return outcomes, counts
+        recorder = Recorder(str(self.setup.folder), self.setup.folder.name)
+        try:
+            outcomes = train_inline(
+                self.setup, recorder, names=names, stop=self.stop, tick=lambda: self._show(recorder.drain())
+            )
+        finally:
+            counts = recorder.close()
+        return outcomes, counts
 
 
 def _explain(watcher: Watcher, outcomes: list[dict[str, Any]], *, can_cache: bool) -> None:
@@ -231,15 +242,14 @@ def _explain(watcher: Watcher, outcomes: list[dict[str, Any]], *, can_cache: boo
         watcher.say(explain(outcome["name"], outcome["waits"], outcome["causes"], can_cache=can_cache))
 
 
-def _summary(
-    setup: RunSetup, outcomes: list[dict[str, Any]], counts: dict[str, Any], loaded: dict[str, Loaded]
-) -> dict[str, Any]:
-    former = _former_pathways(setup.folder) | {name: cached.outcome for name, cached in loaded.items()}
-    found = {outcome["name"]: outcome for outcome in outcomes}
-    left_out = left_out_of_training(setup)
+def _pathways(setup: RunSetup, names: Iterable[str], done: Done) -> list[dict[str, Any]]:
+    """Return what the summary says of some pathways."""
+    former = _former_pathways(setup.folder) | {name: cached.outcome for name, cached in done.loaded.items()}
+    found = {outcome["name"]: outcome for outcome in done.outcomes}
+    left_out, starts = left_out_of_training(setup), done.counts.get("starts", {})
     pathways = []
-    for name, pathway in setup.config.pathways.items():
-        cached = loaded.get(name)
+    for name in names:
+        pathway, cached = setup.config.pathways[name], done.loaded.get(name)
         if cached and not cached.goes_on:
             found.pop(name, None)
         told = None if name in found else _current(setup, former.get(name))
@@ -259,9 +269,14 @@ def _summary(
                 **{key: outcome[key] for key in ("events_per_s",) if key in outcome},
                 **({"quarantined": lacking} if lacking else {}),
                 "cached_steps": cached.step if cached else outcome.get("cached_steps", 0),
-                "restarts": max(0, counts.get("starts", {}).get(name, 1) - 1),
+                "restarts": max(0, starts.get(name, 1) - 1),
             }
         )
+    return pathways
+
+
+def _summary(setup: RunSetup, done: Done) -> dict[str, Any]:
+    counts = done.counts
     return {
         "status": "trained",
         "preset": setup.config.preset,
@@ -277,23 +292,15 @@ def _summary(
             "counts": counts.get("counts", {}),
             "left_out_per_epoch": setup.left_out,
         },
-        "pathways": pathways,
+        "pathways": _pathways(setup, setup.config.pathways, done),
         **health_so_far(setup.folder),
         "probes": [],
     }
 
 
-def load_cached(setup: RunSetup, cache: EncoderCache | None) -> dict[str, Loaded]:
-    """Put pathways that were trained before, wholly or for a shorter time, into the run folder."""
-    if cache is None:
-        return {}
-    found = {name: cache.load(setup, name) for name in setup.config.pathways}
-    return {name: one for name, one in found.items() if one}
-
-
-def store_cached(setup: RunSetup, cache: EncoderCache | None, summary: dict[str, Any]) -> None:
+def store_cached(setup: RunSetup, cache: EncoderCache | None, pathways: list[dict[str, Any]]) -> None:
     """Keep the pathways that are trained to the end; a full disk is said, not fatal."""
-    for pathway in summary["pathways"] if cache else []:
+    for pathway in pathways if cache else []:
         assert cache is not None
         try:
             cache.store(setup, pathway["name"], pathway)

@@ -27,7 +27,10 @@ DRIVES = (
         f"raytrain.training.{name}"
         for name in ("cache", "cluster", "inline", "recorder", "run", "run_folder")
     ),
-    *(f"raytrain.training.{name}" for name in ("left_out", "marks", "provenance", "signals", "tensorboard")),
+    *(
+        f"raytrain.training.{name}"
+        for name in ("left_out", "marks", "provenance", "signals", "tensorboard", "turns")
+    ),
 )
 """what runs beside a training: it makes the manifest, whose fingerprint is in the key, watches and writes"""
 
