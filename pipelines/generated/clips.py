@@ -6,6 +6,7 @@ an epoch costs the reading of files. One frame tells nothing of the kind, which 
 scene, and a group, of its own, and no texture of a training clip occurs in a test clip.
 """
 
+import hashlib
 import importlib.metadata
 import io
 import os
@@ -15,10 +16,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
+from pipelines.forms import randomness
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.randomness import hash_words
+from pipelines.generated import scenes, shapes
 from pipelines.generated.scenes import (
     KINDS,
     Scene,
@@ -31,8 +35,6 @@ from pipelines.storage.cache_folder import cache_folder
 from raytrain.errors import ConfigError
 
 SCHEME = "clips://"
-_VERSION = 1
-"""to be raised when the same uri gives another clip"""
 # Constant steps of the quantiser: with constant quality, resting scenes would look better than moving ones.
 _CODECS = {
     "mp4": ("libx264", {"preset": "veryfast", "qp": "19", "bf": "2", "threads": "1"}),
@@ -156,7 +158,7 @@ def _encode(frames: Iterator[UInt8s], name: ClipName) -> bytes:
 
 
 def _cache_folder() -> Path | None:
-    """Return where clips of this version of the renderer and the encoder are kept; None: nowhere."""
+    """Return where clips of this renderer and this encoder are kept; None: nowhere."""
     home = cache_folder()
     if home is None:
         return None
@@ -164,7 +166,19 @@ def _cache_folder() -> Path | None:
         encoder = importlib.metadata.version("av")
     except importlib.metadata.PackageNotFoundError:
         encoder = "none"
-    return home / "clips" / f"{_VERSION}-av-{encoder}"
+    return home / "clips" / f"{renderer()}-av-{encoder}"
+
+
+@cache
+def renderer() -> str:
+    """Return a digest of the text of all modules that decide what a clip looks like, and of NumPy's version.
+
+    Their text, not their meaning: clips are rendered again in seconds, and nobody has to think of it.
+    """
+    digest = hashlib.sha256(importlib.metadata.version("numpy").encode())
+    for file in (__file__, scenes.__file__, shapes.__file__, randomness.__file__):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _keep(path: Path, data: bytes) -> None:
