@@ -5,12 +5,10 @@ one writes first. Both start from the same weights, see the same patches and dra
 """
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +22,7 @@ from pipelines.stream.batch import Batch
 from pipelines.views.cuts import Patches
 from pipelines.views.operators import build_operator
 from pipelines.views.standardise import Standardiser
+from raytrain.bench.processes import peak_mib
 from raytrain.config import ClappConfig, LbpConfig, PatchesConfig, PathwayConfig, TrainingConfig, Vgg6Config
 from raytrain.encoders import Encoder, Layer, build_encoder
 from raytrain.objectives import Objective, build_objective
@@ -260,19 +259,11 @@ def _send_peak(
 ) -> None:
     torch.set_num_threads(1)
     batches = [random_batch(batch_size, step=step) for step in range(2)]
-    before = _peak_mib()
+    before = peak_mib()
     step = _build(kind, settings)
     for batch in batches:
         step(batch)
-    sender.send(_peak_mib() - before)
-
-
-def _peak_mib() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike ru_maxrss it does not remember the parent's size over exec
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sender.send(peak_mib() - before)
 
 
 class _CountOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]

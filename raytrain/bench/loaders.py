@@ -10,9 +10,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def run(
                 for _ in range(repeats)
             ]
     absent = [name for name, peer in PEERS.items() if not peer.is_installed]
-    return rows_of(rounds) + [_absent(absent)] * bool(absent)
+    return rows_of(rounds) + ours.broadcast_rows() + [_absent(absent)] * bool(absent)
 
 
 def rows_of(rounds: Sequence[Rates]) -> list[dict[str, Any]]:
@@ -216,30 +217,61 @@ class _Peer:
         return EPOCHS * self.num_samples / seconds
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    samples: int
+    """that every reader got"""
+    seconds: float
+    """of all cores"""
+    broadcast_s: float
+    """of the broadcast's process"""
+
+
 @dataclass(frozen=True)
 class _Ours:
     """Our stream: readers that cut batches out of the same chunks, as trainings do."""
 
     setup: RunSetup
     meter: CpuMeter
+    broadcast_s: dict[int, list[float]] = field(default_factory=dict)
+    """seconds of processor that the broadcast's own process took a sample, by number of readers"""
 
     def __call__(self, num_readers: int) -> float:
-        (few, start_s), (many, seconds) = (self.read(num_readers, epochs) for epochs in (1, 1 + EPOCHS))
-        return (many - few) / max(seconds - start_s, 1 / TICKS_A_SECOND)
+        few, many = (self.read(num_readers, epochs) for epochs in (1, 1 + EPOCHS))
+        count = many.samples - few.samples
+        self.broadcast_s.setdefault(num_readers, []).append((many.broadcast_s - few.broadcast_s) / count)
+        return count / max(many.seconds - few.seconds, 1 / TICKS_A_SECOND)
 
-    def read(self, num_readers: int, epochs: int) -> tuple[int, float]:
-        """Return the samples that every reader got, and the seconds of all cores for that."""
+    def broadcast_rows(self) -> list[dict[str, Any]]:
+        """Return what the process that hands out chunks takes for a sample, whoever reads it."""
+        return [
+            {
+                "name": f"the process of the broadcast, {count} reader{'s' if count > 1 else ''}",
+                "value": 1000 * statistics.median(values),
+                "unit": f"CPU ms a sample, chunks of {self.setup.source('main').plan.chunk_samples}",
+                "bound": "<= 0.1",
+            }
+            for count, values in self.broadcast_s.items()
+        ]
+
+    def read(self, num_readers: int, epochs: int) -> "_Read":
+        """Read so many epochs with so many readers beside one another."""
         import ray
 
         from pipelines.stream.broadcast import Broadcast
 
+        class Metered(Broadcast):
+            def seconds(self) -> float:
+                return time.process_time()
+
         began = self.meter.seconds()
         reference = ray.put({"main": self._request(num_readers, epochs)})
-        actor: Any = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])
+        actor: Any = ray.remote(Metered).options(num_cpus=0, max_concurrency=100).remote([reference])
         try:
             with ThreadPoolExecutor(num_readers) as pool:
                 counts = list(pool.map(lambda place: self._read(actor, place, epochs), range(num_readers)))
-            return min(counts), self.meter.seconds() - began
+            own_s = ray.get(actor.seconds.remote())
+            return _Read(samples=min(counts), seconds=self.meter.seconds() - began, broadcast_s=own_s)
         finally:
             ray.kill(actor)
 

@@ -1,6 +1,7 @@
-"""The processor time of a process and of all that it starts, those included that end meanwhile."""
+"""What processes take: peak memory, and processor time with all that they start, ended meanwhile or not."""
 
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,15 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 LOOK_S = 1.0
 """of a process that ends unwaited for, at most so much is missed; a look takes some milliseconds"""
 SIGCHLD_BIT = 1 << 16
+
+
+def peak_mib() -> float:
+    """Return the largest resident memory that this process has had, in MiB."""
+    status = PROC / "self" / "status"
+    if status.exists():  # unlike ru_maxrss it does not remember the parent's size over exec
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @dataclass(frozen=True, kw_only=True)

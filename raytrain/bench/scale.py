@@ -7,7 +7,6 @@ is made in a process of its own, which has done nothing else.
 import io
 import json
 import pickle
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pipelines.order.plan import ChunkPlan
 from pipelines.storage.manifest import MANIFEST_FILE, RUN_SPLITS, Manifest
 from pipelines.storage.payload import checksum
 from pipelines.stream.source import StreamSource
+from raytrain.bench.processes import peak_mib
 from raytrain.config.data import DataConfig
 
 SIZES = (10_000, 100_000, 1_281_167, 10_000_000)
@@ -121,7 +121,7 @@ def _start(folder: Path, size: int) -> dict[str, float]:
     assert len(manifest.hash) == 64
     for split in RUN_SPLITS:
         assert len(manifest.indices(split))
-    return {"start": time.process_time() - began, "start_mib": _peak_mib()}
+    return {"start": time.process_time() - began, "start_mib": peak_mib()}
 
 
 def _tasks(folder: Path, size: int) -> dict[str, float]:
@@ -137,7 +137,7 @@ def _tasks(folder: Path, size: int) -> dict[str, float]:
     return {
         "task_bytes": max(len(data) for tasks in sent.values() for data in tasks),
         "make_task": 1000 * spent / (2 * NUM_CHUNKS),
-        "tasks_mib": _peak_mib(),
+        "tasks_mib": peak_mib(),
     }
 
 
@@ -153,7 +153,7 @@ def _decode(folder: Path, size: int) -> dict[str, float]:
             assert decoder.make(pickle.loads(data)).valid.all()
             times.append(1000 * (time.process_time() - began))
         found[name] = min(times)
-    return {**found, "decode_mib": _peak_mib()}
+    return {**found, "decode_mib": peak_mib()}
 
 
 def _source(folder: Path, size: int) -> StreamSource:
@@ -168,10 +168,6 @@ def _home(folder: Path, size: int) -> Path:
     home = folder / str(size)
     home.mkdir(exist_ok=True)
     return home
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
