@@ -15,13 +15,16 @@ from pipelines.forms.chunk import Chunk, from_table
 from raytrain.errors import ClusterError, raise_described
 
 SLICE_S = 0.5  # a waiting reader asks again this often: its sign of life
+BLOCK_S = 60.0  # a block that is promised and not here by then is lost, whatever Ray still hopes for
 RESTART_S = 300.0  # a broadcast that is gone for longer does not come back
 RETRIED = (
     ray.exceptions.ActorUnavailableError,
     ray.exceptions.ActorDiedError,
     ray.exceptions.OwnerDiedError,
     ray.exceptions.ObjectLostError,
+    ray.exceptions.GetTimeoutError,
 )
+LOST = (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class ChunkReader:
                     self._queue.put_nowait(ClusterError(f"{self._reader} was closed"))
 
     def _ping(self, number: int) -> None:
-        with contextlib.suppress(*RETRIED, ray.exceptions.GetTimeoutError):
+        with contextlib.suppress(*RETRIED):
             reply = self._actor.ping.remote(self._stream, self._reader, number)
             self.stop_requested |= ray.get(reply, timeout=5)
 
@@ -113,11 +116,11 @@ class ChunkReader:
                     raise_described(reply.error)
                 if reply.block:
                     self._count(cause, started)
-                    return from_table(ray.get(reply.block[0]))
+                    return from_table(self._table(number, reply.block[0]))
                 self._count(reply.cause, started)
                 started, cause = time.monotonic(), reply.cause
             except RETRIED as error:
-                lost = isinstance(error, ray.exceptions.ObjectLostError)
+                lost = isinstance(error, LOST)
                 if time.monotonic() - answered > RESTART_S:
                     raise ClusterError(
                         f"{self._reader}: the broadcast has not come back for {RESTART_S:g} s; the last "
@@ -127,6 +130,17 @@ class ChunkReader:
                 started = time.monotonic()
                 time.sleep(0.2)
         raise ClusterError(f"{self._reader} was closed while it waited for chunk {number}")
+
+    def _table(self, number: int, block: Any) -> Any:
+        """Return a block's table, with signs of life while it is on its way."""
+        given_up = time.monotonic() + BLOCK_S
+        while True:
+            try:
+                return ray.get(block, timeout=SLICE_S)
+            except ray.exceptions.GetTimeoutError:
+                if time.monotonic() > given_up or self._closed:
+                    raise
+                self._ping(number)
 
     def _count(self, cause: str, started: float) -> None:
         self.causes[cause] = self.causes.get(cause, 0.0) + time.monotonic() - started

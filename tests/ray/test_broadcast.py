@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-from ray.exceptions import ObjectLostError
+from ray.exceptions import GetTimeoutError, ObjectLostError
 
 from pipelines.forms.chunk import Chunk, from_table
 from pipelines.order.plan import ChunkPlan
@@ -84,10 +84,11 @@ def assert_right(chunks: list[Chunk], source: StreamSource) -> None:
 
 
 class Lossy:
-    """Ray, with blocks that turn out to be lost when they are first read."""
+    """Ray, with blocks that turn out to be lost when they are first read, or that never arrive."""
 
-    def __init__(self, losses: set[int]) -> None:
-        self._losses, self._number, self._blocks = losses, 0, set[Any]()
+    def __init__(self, losses: set[int], never: frozenset[int] = frozenset()) -> None:
+        self._losses, self._never, self._number = losses, never, 0
+        self._blocks, self._absent = set[Any](), set[Any]()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(ray, name)
@@ -98,6 +99,10 @@ class Lossy:
             self._number += 1
             if self._number in self._losses:
                 raise ObjectLostError(reference.hex(), b"", "")
+            if self._number in self._never:
+                self._absent.add(reference)
+        if reference in self._absent:
+            raise GetTimeoutError("Get timed out")
         found = ray.get(reference, **options)
         self._blocks.update(getattr(found, "block", ()))
         return found
@@ -111,6 +116,15 @@ def test_lost_blocks_are_made_again_and_counted(read: Read, monkeypatch: pytest.
     assert_right(chunks, source)
     assert counts["decodes_replayed"] >= 3 * LENGTH  # and what had been read ahead of a lost one
     assert counts["decodes"] == NUM * EPOCHS + counts["decodes_replayed"]
+
+
+def test_a_block_that_never_arrives_is_made_again(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ray", Lossy(set(), frozenset({2, 5})))
+    monkeypatch.setattr(reading, "BLOCK_S", 0.1)
+    source = source_of()
+    chunks, counts = read(source, range(PER_EPOCH * EPOCHS))
+    assert_right(chunks, source)
+    assert counts["decodes_replayed"] >= 2 * LENGTH
 
 
 def test_what_is_made_ahead_is_bounded(read: Read) -> None:
