@@ -28,7 +28,7 @@ from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ClusterError, ConfigError, DataError
 from raytrain.training.plan import RunSetup
 
-NUM_IMAGES, EPOCHS, BATCH = 1024, 4, 64
+NUM_IMAGES, EPOCHS, BATCH = 2048, 4, 64
 SIZE_PX, CANVAS_PX = (500, 375), 224
 READERS = (1, 4)
 OURS = "raytrain through ray"
