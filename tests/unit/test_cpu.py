@@ -41,5 +41,6 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert sum(kept["faults"]) * 20 < sum(plain["faults"])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_environment_has_the_last_word() -> None:
     assert run("kept", MALLOC_MMAP_MAX_="8")["kept"] is False

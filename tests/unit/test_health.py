@@ -236,6 +236,7 @@ def watched_steps(rank):
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.slow
 def test_one_of_several_ranks_may_look(ranks, world_size):
     digests, health = zip(*ranks.run(world_size, watched_steps), strict=True)
     assert len({digest for pair in digests for digest in pair}) == 1

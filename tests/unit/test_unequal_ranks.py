@@ -51,7 +51,7 @@ def steps_of(rank, kind):
     return step_of(pathway, some, rank=rank), step_of(pathway, all_of_them, rank=rank)
 
 
-@pytest.mark.parametrize("num_ranks", RANKS)
+@pytest.mark.parametrize("num_ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_ranks_with_broken_samples_are_one_process_without_them(ranks, kind, num_ranks, monkeypatch):
     good = [[place for place in own if place not in ON_RANKS[num_ranks]] for own in RANKS[num_ranks]]

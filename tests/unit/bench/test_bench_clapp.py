@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from raytrain.bench import clapp
@@ -33,6 +34,7 @@ def test_rows_compare_with_the_plain_form_in_fp32():
     assert (second["against"], second["ratio"], second["bound"]) == (4.0, 0.5, None)
 
 
+@pytest.mark.slow
 def test_it_runs_without_ray():
     program = "import sys, raytrain.bench.clapp; print('ray' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

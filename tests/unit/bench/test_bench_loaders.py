@@ -163,6 +163,7 @@ def test_the_others_get_the_same_files(monkeypatch: pytest.MonkeyPatch, files: F
         np.testing.assert_array_equal(found[label], files.decode(Path(path).read_bytes()).numpy())
 
 
+@pytest.mark.slow
 def test_a_reader_is_a_process_that_says_what_it_took(monkeypatch: pytest.MonkeyPatch, files: Files) -> None:
     monkeypatch.setattr(loaders, "EPOCHS", files.epochs)
     measured = loaders._Peer.packed(TORCH, files)

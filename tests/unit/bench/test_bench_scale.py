@@ -1,6 +1,9 @@
+import pytest
+
 from raytrain.bench import scale
 
 
+@pytest.mark.slow
 def test_a_task_costs_the_same_in_a_set_of_ten_times_the_size() -> None:
     rows = {row["name"]: row for row in scale.run(repeats=1, sizes=(1000, 10_000))}
     assert len(rows) == 2 * 8

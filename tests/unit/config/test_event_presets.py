@@ -42,6 +42,7 @@ def test_paper_command_expected_figures_and_hardware_are_named(name: str) -> Non
     assert ("A100" in text) == (name in PAPER)
 
 
+@pytest.mark.slow
 def test_the_dry_run_says_what_it_would_take(capsys: pytest.CaptureFixture[str]) -> None:
     config = load_preset(PAPER[1])
     small = [f"--pathways.{name}.encoder.width=0.015625" for name in config.pathways]

@@ -233,6 +233,7 @@ def request_of_all(request_of_three: ProbeRequest) -> ProbeRequest:
     )
 
 
+@pytest.mark.slow
 def test_every_protocol_has_entries_for_all_representations(request_of_all: ProbeRequest) -> None:
     entries = run_probes(request_of_all)
     assert json.loads(json.dumps(entries, allow_nan=False)) == entries
@@ -266,6 +267,7 @@ def test_every_protocol_has_entries_for_all_representations(request_of_all: Prob
     assert {"best_epoch", "control_best_epoch", "select_accuracy"} <= entries[12].keys()
 
 
+@pytest.mark.slow
 def test_a_protocol_does_not_change_the_others(request_of_all: ProbeRequest) -> None:
     """Nor does it change the ridge entries of a request for ridge alone."""
     together = run_probes(request_of_all)
@@ -274,6 +276,7 @@ def test_a_protocol_does_not_change_the_others(request_of_all: ProbeRequest) -> 
         assert alone == together[4 * index : 4 * index + 4]
 
 
+@pytest.mark.slow
 def test_predictions_are_kept_for_every_result(request_of_all: ProbeRequest) -> None:
     measured = measure(request_of_all)
     arrays = measured.predictions

@@ -189,6 +189,7 @@ def test_wrong_settings_of_the_probe(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_probing_needs_no_ray(run: api.Run) -> None:
     code = (
         "import sys; sys.modules['ray'] = None; from raytrain.cli import main; sys.exit(main(sys.argv[1:]))"

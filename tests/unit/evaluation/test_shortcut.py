@@ -256,6 +256,7 @@ def test_rank_correlation():
         rank_correlation([0.1, 0.2, 0.3], [0.1, 0.2])
 
 
+@pytest.mark.slow
 def test_traffic_signs(real_data: Path):
     preset = load_preset("gtsrb-small")
     bands = PathwayConfig(operator=DtcwtConfig(lowpass=False))

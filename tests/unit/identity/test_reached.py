@@ -75,6 +75,7 @@ def below(name: str, modules: Any) -> bool:
 
 
 @pytest.mark.parametrize("modality", ["image", "clip", "events"])
+@pytest.mark.slow
 def test_every_module_that_a_training_runs_is_in_its_key(modality: str, tmp_path: Path) -> None:
     seen: set[CodeType] = set()
     for out in ("imports", "runs"):  # what is called while modules are imported is no part of the training
@@ -116,6 +117,7 @@ def test_every_module_that_a_training_imports_is_reached_where_no_member_is_left
     assert {name for name in imported if below(name, deciding)} - whole.keys() - beside == set()
 
 
+@pytest.mark.slow
 def test_reasons_name_modules_that_exist() -> None:
     named = {*entries.DECIDES_NOTHING, *entries.REGISTRIES, *entries.NO_ENCODER}
     named |= {module for modules in entries.OF_OTHERS.values() for module in modules}

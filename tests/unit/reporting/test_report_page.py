@@ -210,6 +210,7 @@ def test_data_that_are_gone_or_changed_are_said(make_run: MakeRun, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_data_that_moved_are_named(make_run: MakeRun, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(30):
@@ -241,6 +242,7 @@ def test_damaged_parts_leave_a_line_and_the_rest_of_the_page(make_run: MakeRun, 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_text_of_a_run_cannot_become_markup(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
@@ -268,6 +270,7 @@ def test_classes_are_chosen_by_name_or_number(make_run: MakeRun, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_too_few_samples_are_not_drawn(make_run: MakeRun, tmp_path: Path) -> None:
     text = page_of(make_run(tmp_path / "run"), classes="0")[1].texts["space"]
     assert "Only 2 test samples of these classes: too few" in text

@@ -167,6 +167,7 @@ def test_a_table_from_training_to_text_and_again_without_training(
 
 
 @pytest.mark.usefixtures("own_cache", "fitted_here")
+@pytest.mark.slow
 def test_the_table_of_video_trains_movnet_once(tmp_path: Path) -> None:
     values = clip_values(tmp_path, ("identity", "movnet"))
     values["training"] |= {"epochs": 1}

@@ -101,6 +101,7 @@ def test_epochs_of_a_pathways_own(four: api.Run, tmp_path: Path) -> None:
     assert {one["name"]: one["epochs"] for one in again.summary["pathways"]} == {"identity": 2, "movnet": 5}
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bitwise(
     four: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ def of_videos(root: Path, out: Path, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.slow
 def test_twenty_damaged_clips_are_named_and_the_run_goes_on(tmp_path: Path, prepared: bool) -> None:
     """Of a prepared data set all are noticed, by size or checksum; else those that cannot be decoded."""
     root = tmp_path / "videos"

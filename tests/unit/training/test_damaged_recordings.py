@@ -170,6 +170,7 @@ def check_run(root: Path, out: Path, pathways: dict[str, Any]) -> None:
     assert run.summary["status"] == "done"
 
 
+@pytest.mark.slow
 def test_operators_train_and_represent_what_is_left(folder: Path, tmp_path: Path) -> None:
     pathways: dict[str, Any] = {}
     for number, operator in enumerate(OPERATORS):
@@ -186,6 +187,7 @@ def test_operators_train_and_represent_what_is_left(folder: Path, tmp_path: Path
     check_run(folder, tmp_path / "run", pathways)
 
 
+@pytest.mark.slow
 def test_stems_train_and_represent_what_is_left(folder: Path, tmp_path: Path) -> None:
     common = {"operator": "events", "cut": "surface", "objective": "supervised", "augmentation": MOVED}
     pathways = {

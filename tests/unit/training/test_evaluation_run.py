@@ -62,6 +62,7 @@ def test_probes_state_the_epoch_of_their_features(images: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("chunk_mib", [0.015, 0.1])
+@pytest.mark.slow
 def test_a_disk_cache_of_other_chunks_is_not_read(images: Path, tmp_path: Path, chunk_mib: float) -> None:
     def stop_at_epoch(out: Path, epochs: int, **data: Any) -> api.Run:
         return train(images, out, data={"cache": "disk", **data}, training__epochs=epochs)

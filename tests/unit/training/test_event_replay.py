@@ -88,6 +88,7 @@ def test_a_logged_step_comes_out_bitwise_the_same(run: api.Run, name: str, step:
     assert np.array_equal(found.images, found.augmented) == (name == "phased")
 
 
+@pytest.mark.slow
 def test_what_is_noted_and_drawn(run: api.Run, capsys: pytest.CaptureFixture[str]) -> None:
     shapes = {"count": (2, 2), "voxels": (4, 1), "lstm": (2, 1), "spikes": (6, 2)}
     for name, (channels, num_polarities) in shapes.items():

@@ -120,6 +120,7 @@ def test_only_supervised_pathways_have_it_and_alone(run: api.Run) -> None:
         assert entry_of(run, "lbp")[name] is not None
 
 
+@pytest.mark.slow
 def test_every_text_tells_of_it(run: api.Run) -> None:
     text = results_text(run.summary)
     assert text.splitlines()[-1].startswith("n 32 in 32 groups; the network's own classifier (")
@@ -136,6 +137,7 @@ def test_every_text_tells_of_it(run: api.Run) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_probing_again_measures_it_again_whatever_the_protocols(run: api.Run, tmp_path: Path) -> None:
     shutil.copytree(run.folder, tmp_path / "run")
     before = entry_of(run, "lbp")
@@ -146,6 +148,7 @@ def test_probing_again_measures_it_again_whatever_the_protocols(run: api.Run, tm
         assert entry_of(again, "lbp") == before
 
 
+@pytest.mark.slow
 def test_weights_of_another_step_than_the_features_are_not_taken(run: api.Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)
@@ -158,6 +161,7 @@ def test_weights_of_another_step_than_the_features_are_not_taken(run: api.Run, t
     )
 
 
+@pytest.mark.slow
 def test_pathways_from_the_cache_have_it(
     run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_the_summary_says_what_was_done(undisturbed: api.Run) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 3, 4])
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_bitwise_the_same_weights(
     tmp_path: Path, undisturbed: api.Run, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -250,6 +251,7 @@ def test_quarantine_over_its_budget_ends_the_run(tmp_path: Path) -> None:
     assert {entry["key"] for entry in bad} == {"class0/0.png", "class1/1.png", "class0/2.png"}
 
 
+@pytest.mark.slow
 def test_quarantine_within_its_budget_is_counted_once(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data", 2)
     (tmp_path / "data" / "class0" / "0.png").unlink()
@@ -277,6 +279,7 @@ def test_no_standardiser_of_nothing(tmp_path: Path) -> None:
         estimate_standardisers(config, open_manifest(config.data))
 
 
+@pytest.mark.slow
 def test_a_replay_says_what_was_left_out(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data", 2)
     run = train(tmp_path / "run", training__log_every=1, data={**data, "quarantine_budget": 0.1})

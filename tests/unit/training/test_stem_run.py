@@ -38,6 +38,7 @@ def stems(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_stems_train_and_are_measured(stems: api.Run) -> None:
     entries = {"+".join(entry["pathways"]) for entry in stems.summary["probes"]}
     assert entries == {*STEMS, "+".join(STEMS)}
@@ -148,6 +149,7 @@ def two_steps(rank: int, folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.slow
 def test_ranks_average_the_stem(tmp_path: Path, ranks: Ranks, world_size: int) -> None:
     first, *others = ranks.run(world_size, two_steps, tmp_path)
     assert {key.split()[0] for key in first} == set(STEMS)

@@ -64,6 +64,7 @@ def _named(name: str, *arguments: Any) -> Any:
     return getattr(clip_files, name)(*arguments[:-1])
 
 
+@pytest.mark.slow
 def test_a_hanging_decoder_is_killed(sources: dict[str, bytes]) -> None:
     decoder = ClipDecoder(VideoConfig(decode_timeout_s=0.5))
     with pytest.raises(
@@ -206,6 +207,7 @@ def test_threads_share_a_decoder(sources: dict[str, bytes]) -> None:
     assert shared_decoder(PATIENT) is not shared_decoder(VideoConfig(decoder="pyav"))
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_tried_once_more_with_twice_the_time(
     sources: dict[str, bytes], tmp_path: Path
 ) -> None:

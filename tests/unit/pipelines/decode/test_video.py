@@ -334,6 +334,7 @@ def _bits(text: str) -> bytes:
     return int(digits, 2).to_bytes(len(digits) // 8, "big")
 
 
+@pytest.mark.slow
 def test_real_clips_have_the_frames_of_a_second_decoder(real_data: Path) -> None:
     files = [
         path

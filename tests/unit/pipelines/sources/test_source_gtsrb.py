@@ -152,6 +152,7 @@ def test_one_class_is_a_wrong_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["gtsrb", "gtsrb/GTSRB"])
+@pytest.mark.slow
 def test_the_real_extract(real_data: Path, folder: str) -> None:
     made = read(real_data / folder)
     assert made.classes == tuple(f"{number:05d}" for number in range(43))

@@ -107,7 +107,7 @@ def read_all(manifest: Manifest, settings: DataConfig, answers: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_several_processes_read_one_archive(folder: Path, kind: str, method: str) -> None:
     path = pack(folder, kind)
     settings = config(path)

@@ -165,6 +165,7 @@ def test_without_pytorch_wavelets_only_dtcwt_is_refused(monkeypatch: pytest.Monk
         build_operator(DtcwtConfig())
 
 
+@pytest.mark.slow
 def test_pytorch_wavelets_is_imported_late_and_silently() -> None:
     program = (
         "import sys, warnings\n"
