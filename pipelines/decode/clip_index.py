@@ -24,7 +24,10 @@ from pipelines.forms.clips import ClipMeta, Int64s
 from pipelines.forms.quarantine import BadSample
 
 # Only plain containers: FFmpeg knows others that open further files (hls, concat) or show any text (tty).
-FORMATS = ("mov", "mp4", "avi", "matroska", "webm", "flv", "mpegts", "mpeg", "asf", "ogg", "ivf", "gif")
+FORMATS = (
+    *("mov", "mp4", "avi", "matroska", "webm", "flv", "mpegts", "mpeg"),
+    *("asf", "ogg", "ivf", "gif", "mxf"),
+)
 _REORDERING = ("h264", "hevc", "mpeg1video", "mpeg2video", "vc1", "wmv3")
 """codecs whose frames may come out in another order than their packets, which AVI has no stamps for"""
 LONGEST = 64

@@ -4,13 +4,14 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
 
 from pipelines.decode.jpeg import Box, read_jpeg, resize
 from pipelines.forms.quarantine import BadSample
@@ -23,7 +24,22 @@ Pixels = Image.Image | NDArray[np.uint8]
 
 # Only plain pixel formats: Pillow knows others that start an interpreter (EPS) or have no size (WMF).
 _PLUGINS = (WebPImagePlugin, TiffImagePlugin)  # imported, or Pillow loads all of its plugins to find them
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "WEBP", "TIFF")
+_OPTIONAL = {"AVIF": ("avif", "AvifImagePlugin"), "JPEG2000": ("jpg_2000", "Jpeg2KImagePlugin")}
+"""format -> the feature of Pillow that reads it, and its module"""
+
+
+def _optional_formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow was built with."""
+    found = []
+    for name, (feature, module) in _OPTIONAL.items():
+        with suppress(ImportError), warnings.catch_warnings(action="ignore"):  # an older Pillow's: unknown
+            if features.check(feature):
+                import_module(f"PIL.{module}")
+                found.append(name)
+    return tuple(found)
+
+
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "GIF", "WEBP", "TIFF", *_optional_formats())
 GREY = 128
 """what shows through transparent pixels and fills the borders of fit = pad"""
 _ORIENTATION = 0x0112

@@ -18,12 +18,19 @@ class Medium:
         return extension(path) in self.extensions
 
 
-IMAGES = Medium("images", (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp"), "image", "folder")
+IMAGES = Medium(
+    "images",
+    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".gif", ".webp")
+    + (".tif", ".tiff", ".avif", ".jp2", ".j2k"),
+    "image",
+    "folder",
+)
 
 
 VIDEOS = Medium(
     "videos",
-    (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv"),
+    (".avi", ".divx", ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".mpg", ".mpeg", ".vob")
+    + (".ogv", ".flv", ".f4v", ".wmv", ".asf", ".mts", ".m2ts", ".3gp", ".3g2", ".mxf", ".ivf"),
     "clip",
     "videos",
 )
@@ -41,6 +48,10 @@ RECORDINGS = Medium(
 """not one of MEDIA: such files lie beside images and videos too, and are not the samples there"""
 
 
+LISTS = (".csv", ".tsv")
+"""what the names of lists of files end like, in lower case"""
+
+
 def extension(path: str) -> str:
     """Return a path's extension in lower case with its dot; empty: none."""
     name = path.rpartition("/")[2]
@@ -48,8 +59,20 @@ def extension(path: str) -> str:
     return f".{ending.lower()}" if dot and stem else ""
 
 
+_LEFT_BEHIND = frozenset(
+    ("__macosx", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin")  # systems
+    + ("system volume information", "network trash folder", "temporary items", "found.000")
+    + ("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot")  # storage on the network
+    + ("__pycache__", "_vti_cnf", "cvs")  # editors and tools
+)
+
+
 def is_hidden(path: str) -> bool:
-    """Return whether a path is what a file manager leaves behind."""
-    if path.startswith(".") or "/." in path:
-        return True
-    return "__MACOSX" in path and "__MACOSX" in path.split("/")
+    """Return whether a path is what a program leaves behind: a system, a storage device, an editor.
+
+    Anything below a folder that is hidden is hidden too.
+    """
+    return any(
+        part.startswith((".", "~$")) or part.endswith("~") or part.lower() in _LEFT_BEHIND
+        for part in path.split("/")
+    )

@@ -17,7 +17,7 @@ from pipelines.modalities.base import Examined
 from pipelines.preparing.examine import examine_rows
 from pipelines.sources import open_manifest, open_storage
 from pipelines.storage.columns import text_array
-from pipelines.storage.manifest import SPLITS, Manifest
+from pipelines.storage.manifest import SPLITS, Manifest, class_names
 from raytrain.config.data import DataConfig
 
 Size = tuple[int, int]
@@ -85,6 +85,8 @@ class InspectReport:
         size = f"{self.num_bytes / 2**20:.1f} MiB"
         kinds = f"{len(self.classes)} {'labels, several a sample' if self.several_labels else 'classes'}"
         yield f"samples    {self.num_samples} of {kinds}, {size}"
+        if self.classes:
+            yield f"classes    {class_names(self.classes)}"
         for name, count in self.splits.items():
             per_class = (
                 f"{min(count.by_class)}..{max(count.by_class)} a class" if count.by_class else "no classes"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.forms.media import RECORDINGS
+from pipelines.forms.media import LISTS, RECORDINGS
 from pipelines.generated import MAKERS
 from pipelines.sources import (
     cifar10,
@@ -61,7 +61,7 @@ SOURCES = {
     "folder": Source(read_folder),
     "flat": Source(read_flat),
     "csv": Source(read_csv),
-    "gtsrb": Source(gtsrb.read_gtsrb, lambda storage: gtsrb.find_base(storage) is not None),
+    "gtsrb": Source(gtsrb.read_gtsrb, gtsrb.detect),
     "stl10": Source(stl10.read_stl10, stl10.detect),
     "cifar10": Source(cifar10.read_cifar10, cifar10.detect),
     "codebrim": Source(codebrim.read_codebrim, codebrim.detect),
@@ -135,7 +135,7 @@ def _read(config: DataConfig) -> Manifest:
     storage = open_storage(root, config)
     if not storage.exists(""):
         raise DataError(f"data.root {config.root}: no such folder; check the path{_on_every_node(root)}")
-    called_a_file = is_archive(root) or is_gzipped(root) or root.endswith(".csv")
+    called_a_file = is_archive(root) or is_gzipped(root) or root.lower().endswith(LISTS)
     if called_a_file if "://" in root else not Path(root).is_dir():
         return _read_file(config, root)
     if storage.exists(MANIFEST_FILE):
@@ -165,7 +165,7 @@ def _read_file(config: DataConfig, root: str) -> Manifest:
     if is_archive(root):
         archive = ArchiveStorage(root, read_timeout_s=config.read_timeout_s, read_retries=config.read_retries)
         return archive.place(_read_layout(config, archive))
-    if root.endswith(".csv"):
+    if root.lower().endswith(LISTS):
         folder, _, name = root.rpartition("/")
         if config.source not in ("auto", "csv", "codebrim"):
             raise ConfigError(

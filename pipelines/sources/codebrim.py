@@ -14,9 +14,10 @@ import numpy as np
 
 from pipelines.forms.quarantine import allowed
 from pipelines.sources.csv import read_csv, with_labels
-from pipelines.sources.folder import READY_SPLITS, is_image
+from pipelines.sources.folder import is_image
 from pipelines.sources.records import find_base, join, read_file
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.sources.split_names import READY_SPLITS
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage

@@ -4,18 +4,22 @@ Labels: a class name a row; several names joined by `;`; or one 0/1 column a lab
 row without a label is unlabelled. Without a split column every row is for training, and shares are cut off.
 """
 
+import codecs
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.forms.media import VIDEOS
+from pipelines.forms.media import IMAGES, LISTS, RECORDINGS, VIDEOS, Medium
 from pipelines.forms.quarantine import BadSample
-from pipelines.sources.folder import READY_SPLITS
+from pipelines.sources.event_files import finish_manifest, sensor_of
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.sources.split_names import READY_SPLITS, split_of
 from pipelines.storage.manifest import SPLITS, Manifest
 from pipelines.storage.places import Storage
 from raytrain.config.data import CsvConfig, DataConfig
@@ -23,6 +27,8 @@ from raytrain.errors import ConfigError, DataError, did_you_mean
 
 _SPLIT_NAMES = READY_SPLITS | {name: name for name in SPLITS}
 _DEFAULTS = CsvConfig()
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.IGNORECASE)
 _SHOWN = 3
 _YES, _NO = ("1", "1.0"), ("0", "0.0")
 
@@ -48,7 +54,8 @@ def read_csv(
     """
     listed = _read_list(config.csv, storage)
     _check_columns(listed, config.csv)
-    paths = [_inside(row[config.csv.path_column], listed, line, storage.root) for row, line in _lines(listed)]
+    listed, notes = _one_line_each(listed, config.csv, storage.root)
+    paths = [row[config.csv.path_column] for row in listed.rows]
     sizes = _sizes(paths, listed, storage)
     names, label_sets, labels = _labels(listed, config.csv)
     splits = [_split(row.get(config.csv.split_column, ""), listed, line) for row, line in _lines(listed)]
@@ -64,26 +71,65 @@ def read_csv(
         )
         for path, split, label, row in zip(paths, splits, labels, listed.rows, strict=True)
     ]
-    return build_manifest(
+    medium = _medium(paths, listed)
+    manifest = build_manifest(
         samples,
         root=storage.root,
         classes=names,
         config=config,
         label_sets=label_sets,
-        modality=_modality(paths, listed),
+        modality=medium.modality,
+        notes=notes,
     )
+    if medium is RECORDINGS:
+        sensor = sensor_of(manifest, storage, config)
+        return finish_manifest(manifest, storage, config, sensor=sensor)
+    return manifest
 
 
-def _modality(paths: list[str], listed: _List) -> str:
-    videos = [VIDEOS.holds(path) for path in paths]
-    if all(videos):
-        return VIDEOS.modality
-    if any(videos):
-        raise DataError(
-            f"{listed.where}: names {sum(videos)} videos among {len(paths)} files, e.g. "
-            f"{paths[videos.index(True)]} beside {paths[videos.index(False)]}; list either images or videos"
-        )
-    return "image"
+def _medium(paths: list[str], listed: _List) -> Medium:
+    """Return the kind of the listed files; what has no known suffix is an image."""
+    for medium in (VIDEOS, RECORDINGS):
+        held = [medium.holds(path) for path in paths]
+        if all(held):
+            return medium
+        if any(held):
+            raise DataError(
+                f"{listed.where}: names {sum(held)} {medium.name} among {len(paths)} files, e.g. "
+                f"{paths[held.index(True)]} beside {paths[held.index(False)]}; list files of one kind"
+            )
+    return IMAGES
+
+
+def _one_line_each(listed: _List, settings: CsvConfig, root: str) -> tuple[_List, tuple[str, ...]]:
+    """Return the list with its paths inside the root and a line for each, and what is to be said of that.
+
+    Raises:
+        DataError: a path outside the root; or several lines for one that do not say the same.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    lines: dict[str, int] = {}
+    counted = Counter[str]()
+    for found, line in _lines(listed):
+        path = _inside(found[settings.path_column], listed, line, root)
+        row, label = found | {settings.path_column: path}, settings.label_column
+        kept = rows.setdefault(path, row)
+        first = lines.setdefault(path, line)
+        if kept is row:
+            continue
+        if kept == row:
+            counted["lines that say the same as another count once"] += 1
+            continue
+        differing = {name for name in row if row[name] != kept[name]}
+        if settings.repeated == "refuse" or differing != {label}:
+            advice = (
+                "" if differing != {label} else ", or set data.csv.repeated = labels if each is a label of it"
+            )
+            raise DataError(f"{listed.where}: names {path} in the lines {first} and {line}; drop one{advice}")
+        rows[path] = kept | {label: settings.label_separator.join((kept[label], row[label]))}
+        counted["lines add a label to a file named before"] += 1
+    notes = tuple(f"{listed.where}: {count} {what}" for what, count in counted.items())
+    return replace(listed, rows=list(rows.values()), lines=list(lines.values())), notes
 
 
 def _lines(listed: _List) -> "zip[tuple[dict[str, str], int]]":
@@ -94,14 +140,21 @@ def _read_list(settings: CsvConfig, storage: Storage) -> _List:
     path = settings.file or _only_list(storage)
     where = f"{storage.root}/{path}"
     try:
-        text = storage.read_bytes(path).decode("utf-8-sig")
+        data = storage.read_bytes(path)
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
     except BadSample as bad:
         raise ConfigError(f"data.csv.file {where}: {bad.reason}; name the list below data.root") from None
     except UnicodeDecodeError:
         raise DataError(f"{where}: not UTF-8 text; save the list as UTF-8") from None
-    delimiter = settings.delimiter or max(",;\t", key=text.partition("\n")[0].count)
+    head, _, below = text.partition("\n")
+    stated = _SEPARATOR.fullmatch(head.strip("\r"))
+    if stated:  # written for, and by, spreadsheets
+        text = f"\n{below}"
+    delimiter = settings.delimiter or (stated[1] if stated else max(",;\t", key=head.count))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
+        if stated:
+            next(reader)
         columns = tuple(name.strip() for name in next(reader, ()))
         rows, lines = [], []
         for fields in reader:
@@ -123,7 +176,7 @@ def _read_list(settings: CsvConfig, storage: Storage) -> _List:
 
 
 def _only_list(storage: Storage) -> str:
-    files = [f.path for f in storage.list_files(recursive=False) if f.path.lower().endswith(".csv")]
+    files = [f.path for f in storage.list_files(recursive=False) if f.path.lower().endswith(LISTS)]
     if len(files) == 1:
         return files[0]
     found = f"{len(files)} .csv files: {', '.join(files[:_SHOWN])}" if files else "no .csv file"
@@ -161,7 +214,7 @@ def _inside(path: str, listed: _List, line: int, root: str) -> str:
 
 
 def _sizes(paths: list[str], listed: _List, storage: Storage) -> dict[str, int]:
-    """Return the bytes of each listed file; all must be there, each once."""
+    """Return the bytes of each listed file; all must be there."""
     known = {file.path: file.size for file in storage.list_files()}
     missing = [path for path in paths if path not in known]
     if missing:
@@ -170,19 +223,16 @@ def _sizes(paths: list[str], listed: _List, storage: Storage) -> dict[str, int]:
             f"{listed.where}: names {len(missing)} files of {len(paths)} that are missing, e.g. {shown}; "
             "restore them or drop their lines"
         )
-    first: dict[str, int] = {}
-    for path, line in zip(paths, listed.lines, strict=True):
-        if first.setdefault(path, line) != line:
-            raise DataError(f"{listed.where}: names {path} in the lines {first[path]} and {line}; drop one")
     return known
 
 
 def _split(name: str, listed: _List, line: int) -> str:
-    if name and name.lower() not in _SPLIT_NAMES:
+    split = _SPLIT_NAMES.get(name.lower(), "") or split_of(name)
+    if name and not split:
         raise DataError(
             f"{listed.where}, line {line}: unknown split {name!r}{did_you_mean(name.lower(), _SPLIT_NAMES)}"
         )
-    return _SPLIT_NAMES.get(name.lower(), "")
+    return split
 
 
 def _labels(

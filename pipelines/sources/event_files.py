@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from pipelines.decode.events import decode_events
 from pipelines.decode.recordings import bin40, dat
 from pipelines.forms.media import RECORDINGS as MEDIUM
 from pipelines.forms.media import extension, is_hidden
+from pipelines.forms.quarantine import BadSample
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
@@ -17,7 +19,7 @@ from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import DataError
+from raytrain.errors import ConfigError, DataError
 
 _HEADER_BYTES = 4096
 _NPY_MAGIC = b"\x93NUMPY"
@@ -121,6 +123,28 @@ def finish_manifest(
         modality="events",
         sensor_width=config.events.sensor_width or sensor[0],
         sensor_height=config.events.sensor_height or sensor[1],
+    )
+
+
+def sensor_of(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple[int, int]:
+    """Return the size of the sensor as set, else as the first recording's file says it.
+
+    Raises:
+        ConfigError: neither is so.
+    """
+    if config.events.sensor_width:
+        return config.events.sensor_width, config.events.sensor_height
+    uri = manifest.table["uri"][0].as_py()
+    reason = "it does not say"
+    try:
+        recording = decode_events(storage.read_bytes(uri), name=uri)
+        if recording.width and recording.height:
+            return recording.width, recording.height
+    except BadSample as bad:
+        reason = bad.reason
+    raise ConfigError(
+        f"data.root {storage.root}: the sensor's size is not known from {uri} ({reason}); set "
+        "data.events.sensor_width and data.events.sensor_height"
     )
 
 

@@ -1,15 +1,15 @@
 """Class folders: root/<class>/**.png, or root/train/<class>/** beside root/test/<class>/** as a ready split.
 
 The same rules hold for folders of videos, see `pipelines.sources.videos`. Files that all lie in the root
-itself, without any folder, are unlabelled: all for pretraining. Names that start with a dot and __MACOSX are
-skipped: they are what file managers leave behind.
+itself, without any folder, are unlabelled: all for pretraining. What programs leave behind is skipped, and
+whatever else is no sample is counted in a note.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from pipelines.forms.media import IMAGES, MEDIA, Medium
-from pipelines.sources.media import describe, split_by_medium
+from pipelines.sources.media import describe, left_out, split_by_medium
+from pipelines.sources.ready_split import Found, read_splits
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
@@ -18,28 +18,6 @@ from raytrain.config.data import DataConfig
 from raytrain.errors import DataError
 
 EXTENSIONS = IMAGES.extensions
-READY_SPLITS = {
-    "train": "train",
-    "test": "test",
-    "val": "select",
-    "valid": "select",
-    "validation": "select",
-    "select": "select",
-    "pretrain": "pretrain",
-    "unlabeled": "pretrain",
-    "unlabelled": "pretrain",
-}
-"""folder names of a ready split; without a test folder `val` is the test split, as in ImageNet"""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An image file with what its place in the folders says."""
-
-    file: FileInfo
-    split: str
-    class_name: str
-    """empty: unlabelled"""
 
 
 def read_folder(config: DataConfig, storage: Storage) -> Manifest:
@@ -67,9 +45,10 @@ def read_class_folders(
         )
     if config.source == "auto":
         _check_unmixed(files, others, medium, storage.root)
-    found = _ready_split(files) or [_Found(file, "train", _class_of(file.path, 0)) for file in files]
+    found = read_splits(files, root=storage.root, medium=medium)
+    found = found or [Found(file, "train", _class_of(file.path)) for file in files]
     if not any("/" in file.path for file in files):
-        found = [_Found(file, "pretrain", "") for file in files]
+        found = [Found(file, "pretrain", "") for file in files]
     stray = [item.file.path for item in found if not item.class_name and item.split != "pretrain"]
     if stray:
         raise DataError(
@@ -90,7 +69,12 @@ def read_class_folders(
         for item in found
     ]
     return build_manifest(
-        samples, root=storage.root, classes=classes, config=config, modality=medium.modality
+        samples,
+        root=storage.root,
+        classes=classes,
+        config=config,
+        modality=medium.modality,
+        notes=left_out(len(files), others),
     )
 
 
@@ -107,7 +91,7 @@ def _check_unmixed(files: list[FileInfo], others: list[FileInfo], medium: Medium
 
 def has_ready_split(storage: Storage) -> bool:
     """Return whether the root holds train/<class>/ beside other splits only."""
-    return bool(_ready_split(split_by_kind(storage.list_files())[0]))
+    return bool(read_splits(split_by_kind(storage.list_files())[0], root=storage.root, medium=IMAGES))
 
 
 def is_image(path: str) -> bool:
@@ -120,23 +104,5 @@ def split_by_kind(found: Iterable[FileInfo]) -> tuple[list[FileInfo], list[FileI
     return split_by_medium(found, IMAGES)
 
 
-def _ready_split(files: list[FileInfo]) -> list[_Found]:
-    """Return the files by the split that their first folder names; empty where the folders are classes."""
-    tops = {file.path.split("/")[0] for file in files}
-    # A class may be called "train" too: then its images lie directly in it.
-    nested = any(file.path.startswith("train/") and file.path.count("/") >= 2 for file in files)
-    if not nested or not tops <= set(READY_SPLITS):
-        return []
-    names = dict(READY_SPLITS)
-    if not any(READY_SPLITS[top] == "test" for top in tops):
-        names |= dict.fromkeys(("val", "valid", "validation"), "test")
-    found = []
-    for file in files:
-        split = names[file.path.split("/")[0]]
-        found.append(_Found(file, split, "" if split == "pretrain" else _class_of(file.path, 1)))
-    return found
-
-
-def _class_of(path: str, depth: int) -> str:
-    parts = path.split("/")
-    return parts[depth] if len(parts) > depth + 1 else ""
+def _class_of(path: str) -> str:
+    return path.partition("/")[0] if "/" in path else ""

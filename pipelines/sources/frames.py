@@ -9,11 +9,11 @@ Source: Perazzi et al., "A benchmark dataset and evaluation methodology for vide
 from collections.abc import Iterable
 
 from pipelines.forms.media import IMAGES
-from pipelines.sources.folder import READY_SPLITS
 from pipelines.sources.listed import read_lines
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.sources.split_names import READY_SPLITS
 from pipelines.storage.archive import ArchiveStorage
 from pipelines.storage.frames import PAYLOAD
 from pipelines.storage.listing import FileInfo

@@ -3,7 +3,8 @@
 A track is one physical sign filmed while driving past: near copies, so a group. Official layout:
 GTSRB/Final_Training/Images/000xx/*.ppm + GT-000xx.csv and GTSRB/Final_Test/Images/*.ppm + GT-final_test.csv
 (or GT-final_test.test.csv, without classes). Training and Heldout_Tracks, of the same form without Images
-between, are known too; Heldout_Tracks is a test split.
+between, are known too; Heldout_Tracks is a test split. So is the copy that Kaggle hands out: Train/<n>/*.png,
+whose names are class_track_frame, and Test/*.png with Test.csv; its Meta holds a drawing of each sign.
 Source: Stallkamp et al., "Man vs. computer", Neural Networks 32 (2012).
 """
 
@@ -29,6 +30,9 @@ FINAL_TEST = "Final_Test"
 _TEST_LISTS = ("GT-final_test.csv", "GT-final_test.test.csv")
 _CLASS_NAMES = [f"{number:05d}" for number in range(43)]
 _CLASS_FOLDER = re.compile(r"\d{5}")
+_KAGGLE_TRAIN, _KAGGLE_TEST, _KAGGLE_TEST_LIST = "Train", "Test", "Test.csv"
+_NUMBER = re.compile(r"\d{1,2}")
+_KAGGLE_NAME = re.compile(r"(\d{5})_(\d{5})_\d{5}\.\w+")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class _Sign:
     class_id: int
     split: str
     group: str
+
+
+def detect(storage: Storage) -> bool:
+    """Return whether the root holds the benchmark in one of its forms."""
+    return find_base(storage) is not None or _is_kaggle(storage)
 
 
 def find_base(storage: Storage) -> str | None:
@@ -57,11 +66,19 @@ def read_gtsrb(config: DataConfig, storage: Storage) -> Manifest:
         DataError: another layout, or a list that is broken or names missing files.
     """
     base = find_base(storage)
-    if base is None:
+    if base is not None:
+        signs = _read_official(storage, base)
+    elif _is_kaggle(storage):
+        signs = _read_kaggle(storage)
+    else:
         raise DataError(
             f"data.root {storage.root}: not GTSRB's layout; expected Final_Training/Images/00000/*.ppm or "
-            "Training/00000/*.ppm, here or in GTSRB"
+            "Training/00000/*.ppm, here or in GTSRB, or Kaggle's Train/0/00000_*.png with Test.csv"
         )
+    return _manifest(signs, config, storage)
+
+
+def _read_official(storage: Storage, base: str) -> list[_Sign]:
     signs: list[_Sign] = []
     for subset in (*TRAINING, HELDOUT):
         folder = _subset_folder(storage, base, subset)
@@ -69,7 +86,10 @@ def read_gtsrb(config: DataConfig, storage: Storage) -> Manifest:
             signs += _read_tracks(storage, folder, subset)
     if not signs:
         raise DataError(f"data.root {storage.root}: no images in the class folders of GTSRB's training set")
-    signs += _read_final_test(storage, base)
+    return signs + _read_final_test(storage, base)
+
+
+def _manifest(signs: list[_Sign], config: DataConfig, storage: Storage) -> Manifest:
     ids = sorted({sign.class_id for sign in signs if sign.class_id >= 0})
     numbers = {class_id: number for number, class_id in enumerate(ids)} | {-1: -1}
     labels = np.array([numbers[sign.class_id] for sign in signs], np.int64)
@@ -92,6 +112,46 @@ def read_gtsrb(config: DataConfig, storage: Storage) -> Manifest:
         group=groups,
     )
     return Manifest(table=table, root=storage.root, classes=tuple(f"{class_id:05d}" for class_id in ids))
+
+
+def _is_kaggle(storage: Storage) -> bool:
+    if not storage.exists(_KAGGLE_TEST_LIST):
+        return False
+    folders = [
+        name for name in storage.list_folders(_KAGGLE_TRAIN) if _NUMBER.fullmatch(name.rpartition("/")[2])
+    ]
+    return any(
+        _KAGGLE_NAME.fullmatch(file.path.rpartition("/")[2])
+        for folder in folders[:1]
+        for file in storage.list_files(folder, recursive=False)
+    )
+
+
+def _read_kaggle(storage: Storage) -> list[_Sign]:
+    signs = []
+    for file in storage.list_files(_KAGGLE_TRAIN):
+        _, class_name, name = file.path.split("/", 2)
+        if not (_NUMBER.fullmatch(class_name) and is_image(name)) or name.startswith("."):
+            continue
+        named = _KAGGLE_NAME.fullmatch(name)
+        if named is None or int(named[1]) != int(class_name):
+            raise DataError(
+                f"{storage.root}/{file.path}: its name is not {int(class_name):05d}_track_frame, so the "
+                "track is not known; remove it or give it its name"
+            )
+        group = f"{_KAGGLE_TRAIN}/{class_name}/{named[2]}"
+        signs.append(_Sign(file, file.path, int(class_name), "train", group))
+    images = [f for f in storage.list_files(_KAGGLE_TEST, recursive=False) if is_image(f.path)]
+    rows = _rows(storage, _KAGGLE_TEST_LIST, delimiter=",", wanted="...,ClassId,Path")
+    try:
+        class_ids = {row["Path"].rpartition("/")[2]: int(row["ClassId"]) for row in rows}
+    except (KeyError, ValueError):
+        raise _no_list(_KAGGLE_TEST_LIST, "...,ClassId,Path") from None
+    _check_present(storage, _KAGGLE_TEST_LIST, class_ids, images)
+    for file in images:
+        class_id = class_ids.get(file.path.rpartition("/")[2], -1)
+        signs.append(_Sign(file, file.path, class_id, "test", file.path))
+    return signs
 
 
 def _has_labelled_test(signs: list[_Sign]) -> bool:
@@ -165,16 +225,26 @@ def _read_final_test(storage: Storage, base: str) -> list[_Sign]:
 
 def _read_list(storage: Storage, path: str) -> dict[str, int]:
     """Return the class of each file that a GT-*.csv names; -1 where it has no ClassId column."""
+    wanted = "Filename;...;ClassId"
+    try:
+        rows = _rows(storage, path, delimiter=";", wanted=wanted)
+        return {row["Filename"]: int(row.get("ClassId") or -1) for row in rows}
+    except (KeyError, ValueError):
+        raise _no_list(path, wanted) from None
+
+
+def _rows(storage: Storage, path: str, *, delimiter: str, wanted: str) -> list[dict[str, str]]:
     try:
         text = storage.read_bytes(path).decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=";"))
-        return {row["Filename"]: int(row.get("ClassId") or -1) for row in rows}
+        return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
     except BadSample as bad:
         raise DataError(f"{path}: {bad.reason}") from None
-    except (KeyError, ValueError, csv.Error):
-        raise DataError(
-            f"{path}: not a list of GTSRB; expected the columns Filename;...;ClassId with whole numbers"
-        ) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise _no_list(path, wanted) from None
+
+
+def _no_list(path: str, wanted: str) -> DataError:
+    return DataError(f"{path}: not a list of GTSRB; expected the columns {wanted} with whole numbers")
 
 
 def _check_present(storage: Storage, path: str, class_ids: dict[str, int], images: list[FileInfo]) -> None:

@@ -13,10 +13,11 @@ import re
 from dataclasses import dataclass
 
 from pipelines.forms.media import VIDEOS
-from pipelines.sources.folder import READY_SPLITS, read_class_folders
+from pipelines.sources.folder import read_class_folders
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.sources.split_names import READY_SPLITS
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage

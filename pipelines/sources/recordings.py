@@ -13,20 +13,19 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipelines.decode.events import decode_events
 from pipelines.forms.media import RECORDINGS
-from pipelines.forms.quarantine import BadSample
-from pipelines.sources.event_files import finish_manifest
-from pipelines.sources.folder import READY_SPLITS, read_class_folders
+from pipelines.sources.event_files import finish_manifest, sensor_of
+from pipelines.sources.folder import read_class_folders
 from pipelines.sources.media import split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.sources.split_names import READY_SPLITS
 from pipelines.storage.event_payload import EventPayload
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
-from raytrain.errors import ConfigError, DataError
+from raytrain.errors import DataError
 
 WINDOWS_FILE = "windows.csv"
 _COLUMNS = ("file", "label", "start_us", "end_us")
@@ -57,25 +56,7 @@ def read_recordings(config: DataConfig, storage: Storage) -> Manifest:
         manifest = _read_windows(config, storage)
     else:
         manifest = read_class_folders(config, storage, RECORDINGS)
-    return finish_manifest(manifest, storage, config, sensor=_sensor(manifest, storage, config))
-
-
-def _sensor(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple[int, int]:
-    """Return the size of the sensor as set, else as the first recording's file says it."""
-    if config.events.sensor_width:
-        return config.events.sensor_width, config.events.sensor_height
-    uri = manifest.table["uri"][0].as_py()
-    reason = "it does not say"
-    try:
-        recording = decode_events(storage.read_bytes(uri), name=uri)
-        if recording.width and recording.height:
-            return recording.width, recording.height
-    except BadSample as bad:
-        reason = bad.reason
-    raise ConfigError(
-        f"data.root {storage.root}: the sensor's size is not known from {uri} ({reason}); set "
-        "data.events.sensor_width and data.events.sensor_height"
-    )
+    return finish_manifest(manifest, storage, config, sensor=sensor_of(manifest, storage, config))
 
 
 @dataclass(frozen=True)

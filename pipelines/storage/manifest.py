@@ -66,6 +66,7 @@ _CODED = ("uri", "split", "group", "payload")
 """columns that are kept as numbers and a dictionary where few texts repeat"""
 _LIKE_KEYS = ("uri", "group")
 """columns that are often the keys over again, as in a class folder: kept, sent and written once"""
+_SHOWN_CLASSES = 10
 _METADATA, _COPIES = b"raytrain", b"raytrain.copies"
 
 
@@ -337,6 +338,12 @@ class Manifest:
         manifest = cls(table=table, **header)
         check_inside(manifest.table["uri"], path, schemes=schemes)
         return manifest
+
+
+def class_names(classes: tuple[str, ...]) -> str:
+    """Return the first ten classes in words, so that a folder that is none is seen."""
+    more = f", ... ({len(classes)} in all)" if len(classes) > _SHOWN_CLASSES else ""
+    return ", ".join(classes[:_SHOWN_CLASSES]) + more
 
 
 def _read_columns(file: pq.ParquetFile) -> pa.Table:

@@ -39,6 +39,8 @@ class CsvConfig:
     """names of 0/1 columns joined by commas, one a label; replaces label_column"""
     split_column: str = "split"
     """train, pretrain, probe_train, select (or val) or test"""
+    repeated: Literal["refuse", "labels"] = "refuse"
+    """a file that several lines name: a mistake, or a line for each of its labels"""
     group_column: str = "group"
     """track, source image or object: never divided between splits"""
 

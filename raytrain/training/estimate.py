@@ -13,6 +13,7 @@ import torch
 from pipelines.modalities import modality_of
 from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
+from pipelines.storage.manifest import class_names
 from pipelines.stream.batch import Batch, BatchReader
 from raytrain.config import RunConfig, to_toml
 from raytrain.cpu import prepare_cpu
@@ -39,7 +40,9 @@ def describe_run(config: RunConfig) -> str:
     setup = RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
     prepare_cpu(threads=config.training.threads_per_worker)
     device = device_here(setup.device)
-    lines = [to_toml(config), f"data: {setup.num_samples} samples to train on, {setup.num_classes} classes"]
+    lines = [*map("WARNING: {}".format, manifest.notes), to_toml(config)]
+    lines.append(f"data: {setup.num_samples} samples to train on, {setup.num_classes} classes")
+    lines += [f"classes: {class_names(manifest.classes)}"] * bool(manifest.classes)
     seconds: list[float] = []
     for name in config.pathways:
         text, step_s = _describe_pathway(setup, name, first_batch(setup, name), device)

@@ -13,7 +13,7 @@ import torch
 from pipelines.forms.quarantine import by_fate
 from pipelines.modalities import MODALITIES, modality_of
 from pipelines.sources import open_manifest
-from pipelines.storage.manifest import Manifest
+from pipelines.storage.manifest import Manifest, class_names
 from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
 from raytrain.config.stems import NoStemConfig
@@ -162,7 +162,8 @@ def run(
         watcher = watch(setup)
         stack.callback(watcher.close)
         where = allotment.text(demand, nodes)
-        for text in (*manifest.notes, where, *(found.text for found in done.loaded.values())):
+        classes = [f"classes: {class_names(manifest.classes)}"] * bool(manifest.classes)
+        for text in (*manifest.notes, *classes, where, *(found.text for found in done.loaded.values())):
             watcher.say(text)
         with clock.measure("train_s"):
             train_in_turns(setup, cache, done, _Training(setup, watcher, stop, cache))

@@ -176,7 +176,7 @@ WRONG = {
     "root not named": Wrong(FOLDER[:-1], 2, "data.root is not set; name the folder of the data set"),
     "root is a file": Wrong([*FOLDER, "data"], 3, "data.root data: is a file", settings("data", "x")),
     "root and shapes": Wrong([*DEMO, "--data.root=data"], 2, "data.root is set but data.source = shapes"),
-    "no images": Wrong([*FOLDER, "data"], 3, "found 1 files: 1 .txt", lambda: other_things("data")),
+    "no images": Wrong([*FOLDER, "data"], 3, "found 1 file: 1 .txt", lambda: other_things("data")),
     "empty root": Wrong([*FOLDER, "data"], 3, "the folder is empty", Path("data").mkdir),
     "one sample": Wrong([*FOLDER, "data"], 2, "holds 1 sample only", lambda: images("data", 1, 1)),
     "one class": Wrong([*FOLDER, "data"], 2, "holds one class only (class0)", lambda: images("data", 1, 40)),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from pipelines.decode.image import GREY, decode_image, fit_canvas
 from pipelines.forms.quarantine import BadSample
@@ -57,6 +57,14 @@ def test_lossless_formats_keep_every_pixel(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_lossy_formats_keep_the_colours(kind: str) -> None:
     decoded = decode(encode(quarters(), kind, quality=95))
+    assert np.abs(np.array(corners(decoded)) - [RED, GREEN, BLUE, WHITE]).max() < 12
+
+
+@pytest.mark.parametrize(("kind", "feature"), [("AVIF", "avif"), ("JPEG2000", "jpg_2000")])
+def test_formats_of_newer_cameras_and_archives_keep_the_colours(kind: str, feature: str) -> None:
+    if not features.check(feature):
+        pytest.skip(f"this Pillow was built without {kind}")
+    decoded = decode(encode(quarters(), kind))
     assert np.abs(np.array(corners(decoded)) - [RED, GREEN, BLUE, WHITE]).max() < 12
 
 

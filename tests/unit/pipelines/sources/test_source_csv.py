@@ -2,13 +2,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines.preparing.inspect import inspect
 from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest
-from raytrain.config.data import CsvConfig, DataConfig
+from raytrain.config.data import CsvConfig, DataConfig, EventsConfig
 from raytrain.errors import ConfigError, DataError
 
 
@@ -144,7 +145,10 @@ def test_missing_files_are_counted_and_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.png,x\na.png,y\n", r"list\.csv: names a\.png in the lines 2 and 3; drop one$"),
+        (
+            "path,label\na.png,x\na.png,y\n",
+            r"list\.csv: names a\.png in the lines 2 and 3; drop one, or set data\.csv\.repeated = labels",
+        ),
         (
             "path,label\n../a.png,x\n",
             r"list\.csv, line 2: \.\./a\.png lies outside data\.root .*; name a root",
@@ -241,3 +245,51 @@ def test_settings_are_checked() -> None:
         CsvConfig(label_separator="")
     with pytest.raises(ConfigError, match=r"^data\.csv\.label_columns is 'a,'; name two or more 0/1 columns"):
         CsvConfig(label_columns="a,")
+
+
+@pytest.mark.parametrize("head", ["sep=;", "SEP=;;;", '"sep=;"'])
+def test_the_first_line_of_a_spreadsheet_names_the_delimiter(tmp_path: Path, head: str) -> None:
+    put(tmp_path, f"{head}\r\npath;label, in words\r\ni/1.png;a\r\ni/2.png;b\r\n", *NAMES[:3])
+    made = read(tmp_path, csv={"label_column": "label, in words"})
+    assert (made.keys_of(), made.classes) == (["i/1.png", "i/2.png"], ("a", "b"))
+
+
+@pytest.mark.parametrize("name", ["LIST.CSV", "list.Csv", "list.tsv"])
+def test_a_list_s_name_ends_in_any_case(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "path\tlabel\ni/1.png\ta\ni/2.png\tb\n", *NAMES[:3])
+    (tmp_path / "list.csv").rename(tmp_path / name)
+    assert open_manifest(DataConfig(root=str(tmp_path / name))).classes == ("a", "b")
+    assert read(tmp_path).classes == ("a", "b")
+
+
+def test_unicode_text_of_a_spreadsheet(tmp_path: Path) -> None:
+    put(tmp_path, "", *NAMES[:3])
+    (tmp_path / "list.csv").write_text("path\tlabel\ni/1.png\tä\ni/2.png\tb\n", encoding="utf-16")
+    assert read(tmp_path).classes == ("b", "ä")
+
+
+def test_a_line_for_each_label(tmp_path: Path) -> None:
+    put(tmp_path, "path,label\ni/1.png,a\ni/2.png,b\n./i/1.png,b\ni/2.png,b\n", *NAMES[:3])
+    made = read(tmp_path, csv={"repeated": "labels"})
+    assert made.keys_of() == ["i/1.png", "i/2.png"]
+    assert made.label_matrix is not None
+    assert made.label_matrix.tolist() == [[1, 1], [0, 1]]
+    assert sorted(note.partition(": ")[2] for note in made.notes) == [
+        "1 lines add a label to a file named before",
+        "1 lines that say the same as another count once",
+    ]
+
+
+def test_lines_of_a_file_that_differ_in_more_than_the_label(tmp_path: Path) -> None:
+    put(tmp_path, "path,label,split\ni/1.png,a,train\ni/1.png,b,test\n", *NAMES[:3])
+    with pytest.raises(DataError, match=r"names i/1\.png in the lines 2 and 3; drop one$"):
+        read(tmp_path, csv={"repeated": "labels"})
+
+
+def test_a_list_of_recordings(tmp_path: Path) -> None:
+    put(tmp_path, "path,label\na.npy,x\nb.npy,y\n")
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.array([[1, 2, 10, 1], [3, 4, 20, 0]], np.int64))
+    made = read(tmp_path, events=EventsConfig(sensor_width=34, sensor_height=30))
+    assert (made.modality, made.sensor_width, made.sensor_height) == ("events", 34, 30)
+    assert made.table["num_events"].to_pylist() == [2, 2]

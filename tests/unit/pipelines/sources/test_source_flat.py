@@ -42,5 +42,5 @@ def test_inspect_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_no_images(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
-    with pytest.raises(DataError, match=r"no images \(\.png, .*\); found 1 files: 1 \.txt$"):
+    with pytest.raises(DataError, match=r"no images \(\.png, .*\); found 1 file: 1 \.txt$"):
         open_manifest(DataConfig(root=str(tmp_path), source="flat"))

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,23 @@ def test_class_folders_are_cut_into_three_splits(tmp_path: Path) -> None:
     assert read(tmp_path).hash == made.hash != read(tmp_path, split_seed=1).hash
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.Jpeg", "a.ppm", "a.bmp", "a.WEBP"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.png",
+        "a.JPG",
+        "a.Jpeg",
+        "a.jfif",
+        "a.ppm",
+        "a.pgm",
+        "a.bmp",
+        "a.WEBP",
+        "a.TIF",
+        "a.gif",
+        "a.avif",
+        "a.jp2",
+    ],
+)
 def test_extensions_in_any_case(tmp_path: Path, name: str) -> None:
     put(tmp_path, f"p/{name}", "q/b.png")
     assert len(read(tmp_path)) == 2
@@ -70,8 +87,103 @@ def test_val_is_the_test_split_where_there_is_no_other(tmp_path: Path) -> None:
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     put(tmp_path, "train/1.png", "plane/2.png")
     assert read(tmp_path).classes == ("plane", "train")
-    put(tmp_path / "cars", "train/1.png", "test/2.png")
-    assert read(tmp_path / "cars").classes == ("test", "train")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("TRAIN", "VAL"), ("training_set", "test_set"), ("train2017", "val2017")]
+    + [("images-train", "images-validation"), ("train_images", "eval"), ("trainset", "holdout")],
+)
+def test_a_ready_split_in_any_spelling(tmp_path: Path, train: str, test: str) -> None:
+    put(tmp_path, *(f"{train}/{name}/{number}.png" for name in "pq" for number in range(10)))
+    put(tmp_path, f"{test}/p/a.png", f"{test}/q/b.png")
+    made = read(tmp_path, select_fraction=0.0)
+    assert made.classes == ("p", "q")
+    assert Counter(splits(made).values()) == {"train": 20, "test": 2}
+
+
+def test_splits_in_every_class_are_kept(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        *(f"{name}/{split}/{number}.png" for name in "pq" for split in ("Train", "Test") for number in "12"),
+    )
+    made = read(tmp_path, select_fraction=0.0)
+    assert made.classes == ("p", "q")
+    assert {key for key, split in splits(made).items() if split == "test"} == {
+        f"{name}/Test/{number}.png" for name in "pq" for number in "12"
+    }
+
+
+@pytest.mark.parametrize(
+    ("paths", "says"),
+    [
+        (
+            ["Train/p/1.png", "Test/p/2.png", "Meta/3.png"],
+            "Test and Train look like splits, but Meta beside them does",
+        ),
+        (["train/p/1.png", "car/2.png"], "train look like splits, but car beside it does"),
+        (
+            ["train/1.png", "test/2.png"],
+            "test and train look like splits, but hold images and no class folders",
+        ),
+        (["train/p/1.png", "test/p/2.png", "cover.png"], "but cover.png lies beside them; move it"),
+        (
+            ["set/train/p/1.png", "set/test/p/2.png"],
+            "holds set alone, which holds the splits test, train; set data.root to",
+        ),
+        (
+            ["p/train/1.png", "p/test/2.png", "q/train/1.png", "q/more/2.png"],
+            "look like splits, but more does not; move it",
+        ),
+    ],
+)
+def test_a_folder_of_a_layout_is_never_a_class_by_accident(
+    tmp_path: Path, paths: list[str], says: str
+) -> None:
+    put(tmp_path, *paths)
+    with pytest.raises(DataError, match=re.escape(says)):
+        read(tmp_path)
+
+
+def test_names_that_only_sound_like_splits_are_classes(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{name}/{number}.png" for name in ("trains", "testament", "valley") for number in "12"))
+    assert read(tmp_path).classes == ("testament", "trains", "valley")
+
+
+def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:
+    put(tmp_path, "p/1.png", "q/2.png", "p/1.xmp", "q/2.XMP", "notes.txt")
+    assert read(tmp_path).notes == (
+        "more is left out than read: 3 files: 2 .xmp, 1 .txt beside 2 samples, e.g. notes.txt",
+    )
+    put(tmp_path, "p/3.png", "q/4.png")
+    assert read(tmp_path).notes[0].startswith("left out: 3 files: 2 .xmp, 1 .txt beside 4 samples")
+
+
+def test_what_raytrain_wrote_is_no_data(tmp_path: Path) -> None:
+    put(tmp_path, "p/1.png", "q/2.png")
+    run = ("config.toml", "counters.json", "report/figures/views.png", "scores.png")
+    put(tmp_path, *(f"runs/first/{name}" for name in run))
+    made = read(tmp_path)
+    assert (made.keys_of(), made.classes, made.notes) == (["p/1.png", "q/2.png"], ("p", "q"), ())
+    (tmp_path / "runs/first/counters.json").unlink()
+    assert read(tmp_path).classes == ("p", "q", "runs")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["@eaDir/1.png", "p/@eaDir/1.png/thumb.jpg", "$RECYCLE.BIN/1.png", "#recycle/1.png", "lost+found/1.png"]
+    + [
+        "System Volume Information/1.png",
+        "p/~$1.png",
+        ".Trash-1000/files/1.png",
+        "p/Thumbs.db",
+        "__pycache__/1.png",
+    ],
+)
+def test_what_programs_leave_behind_is_no_data(tmp_path: Path, path: str) -> None:
+    put(tmp_path, "p/1.png", "q/2.png", path)
+    made = read(tmp_path)
+    assert (made.keys_of(), made.notes) == (["p/1.png", "q/2.png"], ())
 
 
 def test_missing_and_wrong_roots_are_named(tmp_path: Path) -> None:

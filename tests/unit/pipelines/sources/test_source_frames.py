@@ -131,7 +131,7 @@ def test_the_payload_says_how_many() -> None:
 
 def test_layouts_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"no frames \(\.png, .*\) in folders; found 1 files: 1 \.txt$"):
+    with pytest.raises(DataError, match=r"no frames \(\.png, .*\) in folders; found 1 file: 1 \.txt$"):
         read(tmp_path, "frames")
     put_clip(tmp_path, "a")
     put_clip(tmp_path, "b/c")

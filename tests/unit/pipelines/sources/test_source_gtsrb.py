@@ -102,6 +102,50 @@ def test_heldout_tracks_are_the_test_split(tmp_path: Path) -> None:
     assert len(made.indices("probe_train")) == 60
 
 
+def put_kaggle(root: Path) -> None:
+    lines = ["Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path"]
+    names = [
+        f"Train/{n}/{n:05d}_{track:05d}_{i:05d}.png" for n in (0, 12) for track in range(4) for i in range(3)
+    ]
+    tests = {f"Test/{number:05d}.png": (0, 12)[number % 2] for number in range(4)}
+    for name in [*names, *tests, "Meta/0.png", "Meta/12.png"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (3, 3)).save(root / name)
+    lines += [f"3,3,0,0,2,2,{class_id},{name}" for name, class_id in tests.items()]
+    (root / "Test.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_kaggle_s_copy_keeps_its_tracks_together_and_its_test_set(tmp_path: Path) -> None:
+    put_kaggle(tmp_path)
+    made = open_manifest(DataConfig(root=str(tmp_path), select_fraction=0.25))
+    assert made.classes == ("00000", "00012")
+    by_key = dict(
+        zip(
+            made.keys_of(),
+            zip(made.table["split"].to_pylist(), made.labels.tolist(), strict=True),
+            strict=True,
+        )
+    )
+    tested = {key: label for key, (split, label) in by_key.items() if split == "test"}
+    assert tested == {f"Test/{number:05d}.png": number % 2 for number in range(4)}
+    homes = defaultdict(set)
+    for key, group in zip(made.keys_of(), made.table["group"].to_pylist(), strict=True):
+        homes[group].add(by_key[key][0])
+    assert len(homes) == 8 + 4
+    assert Counter(split for found in homes.values() for split in found) == {
+        "train": 6,
+        "select": 2,
+        "test": 4,
+    }
+
+
+def test_a_name_without_its_track_is_refused(tmp_path: Path) -> None:
+    put_kaggle(tmp_path)
+    (tmp_path / "Train/12/00012_00000_00000.png").rename(tmp_path / "Train/12/copy.png")
+    with pytest.raises(DataError, match=r"Train/12/copy\.png: its name is not 00012_track_frame"):
+        open_manifest(DataConfig(root=str(tmp_path)))
+
+
 def test_lists_that_name_missing_files(tmp_path: Path) -> None:
     put_official(tmp_path)
     for name in ("00003_00001.ppm", "00005_00000.ppm"):

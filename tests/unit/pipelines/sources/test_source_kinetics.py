@@ -129,7 +129,7 @@ def test_other_mistakes(tmp_path: Path) -> None:
         read(tmp_path, source="kinetics", csv=CsvConfig(file="l.csv"))
     (tmp_path / "a.mp4").unlink()
     write_list(tmp_path / "l.csv", "x,a,1,2,train")
-    with pytest.raises(DataError, match=r"no videos beside the list; found 1 files: 1 \.csv$"):
+    with pytest.raises(DataError, match=r"no videos beside the list; found 1 file: 1 \.csv$"):
         read(tmp_path, source="kinetics")
     put(tmp_path, "p/a.mp4", "q/a.avi")
     with pytest.raises(DataError, match=r"two videos have the same name"):

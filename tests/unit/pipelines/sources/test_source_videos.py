@@ -72,7 +72,7 @@ def test_images_and_videos_together_need_a_name(tmp_path: Path) -> None:
 
 def test_no_videos_and_strays(tmp_path: Path) -> None:
     put(tmp_path, "p/1.txt")
-    with pytest.raises(DataError, match=r"no videos \(\.avi, .*\); found 1 files: 1 \.txt$"):
+    with pytest.raises(DataError, match=r"no videos \(\.avi, .*\); found 1 file: 1 \.txt$"):
         read(tmp_path, source="videos")
     put(tmp_path, "p/1.avi", "2.avi")
     with pytest.raises(
@@ -139,7 +139,7 @@ def test_a_list_of_videos(tmp_path: Path) -> None:
     assert made.table["group"].to_pylist() == ["x", "y"]
     (tmp_path / "list.csv").write_text("path,label\n3.png,a\n1.avi,b\n2.mp4,b\n")
     with pytest.raises(
-        DataError, match=r"names 2 videos among 3 files, e\.g\. 1\.avi beside 3\.png; list either"
+        DataError, match=r"names 2 videos among 3 files, e\.g\. 1\.avi beside 3\.png; list files of one kind"
     ):
         read(tmp_path, source="csv", csv=CsvConfig(file="list.csv"))
 

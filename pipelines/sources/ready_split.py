@@ -1,0 +1,105 @@
+"""Folders of a ready split: train/<class>/ beside test/<class>/, or <class>/train/ beside <class>/test/.
+
+A folder that is part of such a layout is never a class: where the reading is in doubt, it is refused.
+"""
+
+from dataclasses import dataclass
+
+from pipelines.forms.media import Medium
+from pipelines.sources.split_names import is_validation, split_of
+from pipelines.storage.listing import FileInfo
+from raytrain.errors import DataError
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file with what its place in the folders says."""
+
+    file: FileInfo
+    split: str
+    class_name: str
+    """empty: unlabelled"""
+
+
+def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Found]:
+    """Return the files by the split that their folders name; empty where all folders are classes.
+
+    Raises:
+        DataError: some folders look like splits and the rest does not fit: they may be classes.
+    """
+    parts = [file.path.split("/") for file in files]
+    tops = sorted({path[0] for path in parts if len(path) > 1})
+    named = [top for top in tops if split_of(top)]
+    # A class may be called "train" too: then its files lie directly in it, and no other name is a split's.
+    trained = [top for top in named if split_of(top) == "train"]
+    nested = any(path[0] in trained and len(path) > 2 for path in parts)
+    loose = next((file.path for file, path in zip(files, parts, strict=True) if len(path) == 1), "")
+    if trained and (nested or len(named) > 1):
+        _check_all_splits(tops, named, loose, nested=nested, root=root, medium=medium)
+        return _by_split(files, depth=0)
+    if not named and tops and not loose:
+        below = sorted({path[1] for path in parts if len(path) > 2})
+        if len({split_of(name) for name in below} & {"train", "test", "select"}) > 1:
+            return _below(files, tops, below, root=root)
+    return []
+
+
+def _check_all_splits(
+    tops: list[str], named: list[str], loose: str, *, nested: bool, root: str, medium: Medium
+) -> None:
+    """Refuse what stands beside splits and is none, and splits without class folders."""
+    others = [top for top in tops if top not in named]
+    which = " and ".join(named)
+    if others:
+        shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        raise DataError(
+            f"data.root {root}: {which} look like splits, but {shown} beside {'them' if named[1:] else 'it'} "
+            f"{'does' if len(others) == 1 else 'do'} not; move what is no split, rename a class that "
+            "is called like a split, or list the files in a .csv"
+        )
+    if loose:
+        raise DataError(
+            f"data.root {root}: {which} look like splits, but {loose} lies beside "
+            f"{'them' if named[1:] else 'it'}; move it into a class folder of a split, or elsewhere"
+        )
+    if not nested:
+        raise DataError(
+            f"data.root {root}: {which} look like splits, but hold {medium.name} and no class folders; "
+            f"make a folder a class in each, list them in a .csv, or read them without "
+            "labels by data.source = flat"
+        )
+
+
+def _by_split(files: list[FileInfo], *, depth: int) -> list[Found]:
+    """Return the files by split, named by their part at `depth`, and class, by the other of the first two.
+
+    Without a folder that is called after the test split, `val` is the test split.
+    """
+    folders = [file.path.split("/") for file in files]
+    has_test = any(split_of(parts[depth]) == "test" for parts in folders)
+    found = []
+    for file, parts in zip(files, folders, strict=True):
+        split = split_of(parts[depth])
+        if not has_test and is_validation(parts[depth]):
+            split = "test"
+        class_name = parts[1 - depth] if len(parts) > 2 else ""
+        found.append(Found(file, split, "" if split == "pretrain" else class_name))
+    return found
+
+
+def _below(files: list[FileInfo], tops: list[str], below: list[str], *, root: str) -> list[Found]:
+    """Return the files of classes that hold a folder a split each."""
+    if len(tops) == 1:
+        raise DataError(
+            f"data.root {root}: holds {tops[0]} alone, which holds the splits "
+            f"{', '.join(name for name in below if split_of(name))}; set data.root to {root}/{tops[0]}"
+        )
+    odd = [name for name in below if not split_of(name)]
+    odd += [file.path for file in files if file.path.count("/") < 2]
+    if odd:
+        names = " and ".join(name for name in below if split_of(name))
+        raise DataError(
+            f"data.root {root}: {names} in {tops[0]} look like splits, but {odd[0]} does not; move it, or "
+            "list the files in a .csv"
+        )
+    return _by_split(files, depth=1)

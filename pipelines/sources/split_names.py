@@ -1,0 +1,53 @@
+"""The names of splits, in folders and lists, by every spelling in use."""
+
+import re
+
+READY_SPLITS = {
+    "train": "train",
+    "test": "test",
+    "val": "select",
+    "valid": "select",
+    "validation": "select",
+    "select": "select",
+    "pretrain": "pretrain",
+    "unlabeled": "pretrain",
+    "unlabelled": "pretrain",
+}
+"""name -> split as it is called here; without a test folder `val` is the test split, as in ImageNet"""
+
+_SPELLINGS = READY_SPLITS | {
+    "training": "train",
+    "trn": "train",
+    "testing": "test",
+    "tests": "test",
+    "tst": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "heldout": "test",
+    "holdout": "test",
+    "validate": "select",
+    "valing": "select",
+    "dev": "select",
+    "development": "select",
+}
+_AROUND = re.compile(r"^(the|final|official|images?|imgs?|data)|(set|split|images?|imgs?|data|files|folder)$")
+
+
+def split_of(name: str) -> str:
+    """Return the split that a folder or an entry of a list is called after; empty: none.
+
+    Case, signs, years and words around the name make no difference: Train, TEST, training_set, images-val,
+    test2017 and trainset are splits; trains and testament are none.
+    """
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    while letters not in _SPELLINGS:
+        shorter = _AROUND.sub("", letters, count=1)
+        if shorter == letters:
+            return ""
+        letters = shorter
+    return _SPELLINGS[letters]
+
+
+def is_validation(name: str) -> bool:
+    """Return whether a name is one of those that are the test split where there is no other."""
+    return split_of(name) == "select" and "select" not in name.lower()
