@@ -1,6 +1,5 @@
 """A contact sheet: what every operator makes of some samples, one row a sample, one column a picture."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipelines.storage.places import Storage
+from raytrain.reporting.figures.png import png_bytes
 
 Float32s = NDArray[np.float32]
 UInt8s = NDArray[np.uint8]
@@ -58,10 +58,8 @@ def contact_sheet(
             raise ValueError(f"column {name!r} has shape {maps.shape}; expected ({len(images)}, C, H, W)")
         shown += _columns_of(name, np.asarray(maps, np.float32))
     figure = _draw(shown, len(images), row_titles or [])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
     target = Path(path).absolute()
-    Storage(str(target.parent)).write_atomic(target.name, buffer.getvalue())
+    Storage(str(target.parent)).write_atomic(target.name, png_bytes(figure, dpi=_DPI))
 
 
 def pictures_of(maps: Float32s) -> Iterator[tuple[str, Float32s]]:

@@ -1,6 +1,5 @@
 """Film strips: of some clips, one strip of frames for each pathway's view of it."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.storage.places import Storage
 from raytrain.reporting.contact_sheet import pictures_of
+from raytrain.reporting.figures.png import png_bytes
 
 Float32s = NDArray[np.float32]
 
@@ -42,9 +42,7 @@ def film_strips(strips: Sequence[Strips], keys: Sequence[str], path: Path) -> No
     """
     rows = [(title, notes, _chosen(shown)) for made in strips for title, notes, shown in _shown(made)]
     figure = _draw(rows, keys)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    Storage(str(path.absolute().parent)).write_atomic(path.name, buffer.getvalue())
+    Storage(str(path.absolute().parent)).write_atomic(path.name, png_bytes(figure, dpi=_DPI))
 
 
 def _shown(strips: Strips) -> list[tuple[str, Sequence[str], Float32s]]:

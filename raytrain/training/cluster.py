@@ -18,6 +18,7 @@ from raytrain.config.machine import usable_cpus
 from raytrain.device import gpus_here
 from raytrain.errors import ClusterError
 from raytrain.training.allotment import FEW_DECODE_TASKS, Demand, Node, allot
+from raytrain.training.signals import outliving_the_terminal
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -80,7 +81,8 @@ def connect(config: RunConfig) -> Iterator[None]:
             machine = this_machine(demand)
             cpus = math.ceil(allot(demand, (machine,)).cpus(demand)) + SPARE_CPUS
             options |= {"num_gpus": machine.gpus, "include_dashboard": False}
-            ray.init(address="local", num_cpus=cpus, **options)
+            with outliving_the_terminal():
+                ray.init(address="local", num_cpus=cpus, **options)
     except ClusterError:
         raise
     except Exception as error:  # a node that is too slow to start raises just that

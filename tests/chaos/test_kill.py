@@ -193,7 +193,7 @@ def test_a_worker_gone_longer_than_its_lease_gets_a_stream_of_its_own(
     assert command.summary()["data"]["decodes_replayed"] > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_checkpoints_and_nothing_else(
     images: Path, tmp_path: Path, undisturbed: dict[str, str], number: signal.Signals
 ) -> None:
@@ -201,7 +201,7 @@ def test_a_signal_leaves_checkpoints_and_nothing_else(
     command = Command(images, tmp_path / "run")
     command.wait_for_step("lbp", STEPS_PER_EPOCH + 1)
     children = psutil.Process(command.process.pid).children(recursive=True)
-    if number == signal.SIGINT:  # a terminal's Ctrl-C reaches every process of the group
+    if number != signal.SIGTERM:  # a terminal's Ctrl-C, and its end, reach every process of the group
         os.killpg(command.process.pid, number)
     else:
         os.kill(command.process.pid, number)

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from raytrain.reporting.figures.palette import GRID, GROUND, INK, MUTED, variables
+from raytrain.reporting.figures.png import png_bytes, save
 
 PNG_DPI = 144
 SMALL, NORMAL = 8.0, 9.0  # points
@@ -115,16 +116,15 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], *, x: float) 
 def draw(figure: Figure, *, name: str, title: str, alt: str) -> Drawing:
     """Return a figure's SVG and PNG."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
-    svg, png = io.StringIO(), io.BytesIO()
+    svg = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(svg, format="svg", metadata={"Date": None}, dpi=PNG_DPI)
-    figure.savefig(png, format="png", dpi=PNG_DPI)
+        save(figure, svg, format="svg", metadata={"Date": None}, dpi=PNG_DPI)
     return Drawing(
         name=name,
         title=title,
         alt=alt,
         svg=svg.getvalue(),
-        png=png.getvalue(),
+        png=png_bytes(figure, dpi=PNG_DPI),
         width_px=round(float(figure.get_size_inches()[0]) * 96),
     )
 

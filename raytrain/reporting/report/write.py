@@ -1,13 +1,16 @@
 """From a run folder to its report.html and figures/."""
 
 import datetime
+import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pipelines.modalities import modality_of
 from pipelines.storage.places import Storage
 from raytrain.errors import RaytrainError
+from raytrain.reporting.figures.canvas import Drawing
 from raytrain.reporting.report.blocks import Missing, Page, Section, drawings_of
 from raytrain.reporting.report.render import render
 from raytrain.reporting.report.sections.classes import classes
@@ -76,7 +79,7 @@ def _run_page(run: RunData, wanted: str) -> Page:
         ("operators", "What the encoders see", operators),
         ("origin", "What was run", origin),
     ]
-    gain = gain_figure(run)
+    gain = _drawn(gain_figure, run)
     return Page(
         title=run.title,
         subtitle=subtitle(run),
@@ -98,11 +101,25 @@ def _made(name: str, title: str, make: Callable[[RunData], Section], run: RunDat
         return make(run)
     except RaytrainError as error:
         return Section(name=name, title=title, blocks=[Missing(f"Not shown: {error}")])
+    except Exception as error:  # the report never depends on one figure, whatever a drawing library raises
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return Section(name=name, title=title, blocks=[Missing(f"Not shown, which is a bug: {what}")])
+
+
+def _drawn(draw: Callable[..., Drawing | None], *of: Any) -> Drawing | None:
+    """Return a figure of the page's head; one that fails is left out: the sections say it too."""
+    try:
+        return draw(*of)
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        sys.stderr.write(f"WARNING: the figure at the head of the report is not shown: {what}\n")
+        return None
 
 
 def _seeds_page(folder: Path) -> Page:
     runs = load_runs(folder)
     table, first = seeds_table(runs), runs.first
+    figure = _drawn(seeds_figure, table, first.styles)
     sections = [seeds(table, [run.folder for run in runs.runs])]
     if "representations" in modality_of(first.config).sections:
         sections.append(representations(runs))
@@ -111,7 +128,7 @@ def _seeds_page(folder: Path) -> Page:
         subtitle=subtitle(first).removesuffix(".").split(";")[0] + ", each seed.",
         lead=_seeds_words(table),
         warnings=_seeds_warnings(runs.runs),
-        hero=[seeds_figure(table, first.styles)],
+        hero=[figure] if figure else [],
         sections=[*sections, origin(first)],
         stamp=_stamp(),
     )

@@ -1,4 +1,5 @@
 import re
+import warnings
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -120,3 +121,25 @@ def test_worst_pairs_leave_out_hits_and_zeros() -> None:
     counts = np.array([[9, 1, 0], [3, 5, 0], [0, 0, 2]])
     assert worst_pairs(counts, 5) == [(1, 0, 3, 8), (0, 1, 1, 10)]
     assert worst_pairs(counts, 1) == [(1, 0, 3, 8)]
+
+
+def test_names_are_text_and_no_mathematics() -> None:
+    figure = new_figure(3, 2)
+    axes = new_axes(figure, left=0.5, right=0.5, top=0.5, bottom=0.5, title="$100 or $_{less$")
+    axes.set_xticks([0.5], ["10$ $20"])
+    drawn = draw(figure, name="prices", title="prices", alt="prices")
+    assert "$100 or $_{less$" in drawn.svg
+    assert "10$ $20" in drawn.svg
+
+
+def test_missing_letters_are_said_once_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.reporting.figures.png._said", [])
+    for _ in range(2):
+        figure = new_figure(2, 1)
+        new_axes(figure, left=0.2, right=0.2, top=0.3, bottom=0.2, title="\u4f60\u597d")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            draw(figure, name="greeting", title="", alt="")
+    assert capsys.readouterr().err.count("WARNING: the figures' font lacks letters") == 1

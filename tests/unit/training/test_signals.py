@@ -1,15 +1,17 @@
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from raytrain.errors import Interrupted
-from raytrain.training.signals import StopSignal
+from raytrain.training.signals import StopSignal, outliving_the_terminal
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -82,3 +84,47 @@ def test_the_third_signal_ends_at_once() -> None:
     assert ended.returncode == 130
     assert ended.stdout.split() == ["0", "1", "2"]
     assert ended.stderr.count("SIGTERM: writing checkpoints") == 1
+
+
+def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+CLOSED = """
+import sys, time
+from raytrain.training.signals import StopSignal
+with StopSignal() as stop:
+    print("ready", flush=True)
+    for _ in range(1000):
+        if stop():
+            print("a line to a terminal that is gone", flush=True)
+            open(sys.argv[1], "w").write("checkpoint")
+            sys.exit(130)
+        time.sleep(0.01)
+"""
+
+
+def test_a_closed_terminal_asks_to_stop_and_its_end_is_no_error(tmp_path: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", CLOSED, str(tmp_path / "kept")])
+    assert b"ready" in os.read(terminal, 100)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert (tmp_path / "kept").read_text() == "checkpoint"
+
+
+def test_what_is_started_meanwhile_outlives_the_terminal() -> None:
+    show = "import signal; print(signal.getsignal(signal.SIGHUP).name)"
+    before = signal.getsignal(signal.SIGHUP)
+    with outliving_the_terminal():
+        shown = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert shown.stdout == "SIG_IGN\n"
+    assert signal.getsignal(signal.SIGHUP) == before
