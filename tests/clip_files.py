@@ -1,5 +1,6 @@
 """Tiny videos whose frames carry their number as a pattern, and how to read it back."""
 
+import io
 import os
 import signal
 import time
@@ -46,6 +47,18 @@ def shown_number(frame: NDArray[np.uint8]) -> int:
 def shown_numbers(frames: NDArray[np.uint8]) -> list[int]:
     """Return the numbers that frames u8[n, 3, H, W] show."""
     return [shown_number(frame) for frame in frames]
+
+
+def cut_first(source: bytes, target: Path, drop: int) -> bytes:
+    """Return the clip without its first `drop` packets, as of a recorder that joins a running stream."""
+    with av.open(io.BytesIO(source)) as clip, av.open(str(target), "w") as out:
+        stream = clip.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        for number, packet in enumerate(clip.demux(stream)):
+            if packet.dts is not None and number >= drop:
+                packet.stream = copy
+                out.mux(packet)
+    return target.read_bytes()
 
 
 def write_clip(

@@ -314,10 +314,10 @@ def _meta(said: Any, times: bytearray) -> ClipMeta:
     Raises: ValueError, TypeError or KeyError where it cannot be.
     """
     times_s = np.frombuffer(times, "<f8").astype(np.float64)
-    width, height = operator.index(said["width"]), operator.index(said["height"])
-    if min(width, height, len(times_s)) < 1 or not (np.diff(times_s, prepend=0) >= 0).all():
+    width, height, num_lead = (operator.index(said[name]) for name in ("width", "height", "num_lead"))
+    if min(width, height, len(times_s), num_lead + 1) < 1 or not (np.diff(times_s, prepend=0) >= 0).all():
         raise ValueError(f"{len(times_s)} frames of {width} x {height} px, or times that run back")
-    return ClipMeta(times_s=times_s, width=width, height=height)
+    return ClipMeta(times_s=times_s, width=width, height=height, num_lead=num_lead)
 
 
 def _squares(payload: bytearray, shape: Any, *, side: int) -> NDArray[np.uint8]:

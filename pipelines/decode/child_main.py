@@ -53,7 +53,8 @@ def _with_plan(settings: dict[str, Any], rest: list[bytearray]) -> dict[str, Any
 
 
 def _probed(meta: Any) -> Answer:
-    return ("probed", {"width": meta.width, "height": meta.height}), [meta.times_s.astype("<f8").tobytes()]
+    said = {"width": meta.width, "height": meta.height, "num_lead": meta.num_lead}
+    return ("probed", said), [meta.times_s.astype("<f8").tobytes()]
 
 
 def _decoded(clip: Any) -> Answer:

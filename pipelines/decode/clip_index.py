@@ -66,7 +66,7 @@ class ClipIndex:
     format: str
     """name of the container"""
     decoders_agree: bool
-    """nothing in the file that decoders number differently: cut-out frames, several video streams"""
+    """nothing in the file that decoders number differently: frames cut out or before a key, several videos"""
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def read_index(container: InputContainer, stream: VideoStream, *, max_pixels: in
     if not packets.slots:
         raise BadSample("holds no frames")
     _check_complete(stream, packets, container.format.name)
-    stamps = np.sort(np.array(packets.slots, np.int64))
+    stamps, num_lead = _from_first_key(packets)
     unique = bool((np.diff(stamps) > 0).all())
     identified = packets.stamped and unique
     in_order = identified and packets.in_order and packets.count == len(stamps)
@@ -129,6 +129,7 @@ def read_index(container: InputContainer, stream: VideoStream, *, max_pixels: in
             times_s=_times(stamps, stream),
             width=height if turn.transposed else width,
             height=width if turn.transposed else height,
+            num_lead=num_lead,
         ),
         stamps=stamps if identified else None,
         keys=np.unique(np.searchsorted(stamps, [stamps[0], *packets.keys])),
@@ -137,7 +138,8 @@ def read_index(container: InputContainer, stream: VideoStream, *, max_pixels: in
         time_base=_time_base(stream),
         turn=turn,
         format=container.format.name,
-        decoders_agree=not packets.cut_out and sum(other.type == "video" for other in container.streams) == 1,
+        decoders_agree=not (packets.cut_out or num_lead)
+        and sum(other.type == "video" for other in container.streams) == 1,
     )
 
 
@@ -162,6 +164,8 @@ class _Packets:
     slots: list[int]
     """when frames are shown, one a frame, in any order"""
     keys: list[int]
+    num_lead: int | None
+    """how many of `slots` came before the first key frame; None: no key frame came yet"""
     stamped: bool
     """the decoder's frames carry the time stamps of `slots`"""
     in_order: bool
@@ -176,7 +180,7 @@ class _Packets:
 def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
     codec, is_avi = stream.codec_context.name, container.format.name == "avi"
     reader = PictureReader(bytes(stream.codec_context.extradata or b"")) if codec == "mpeg4" else None
-    found = _Packets([], [], True, True, 0, 0, False, Turn(), False)
+    found = _Packets([], [], None, True, True, 0, 0, False, Turn(), False)
     if is_avi and codec in _REORDERING:
         found.stamped = False
     pending, turn_known = 0, False
@@ -190,6 +194,8 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
             slot, found.stamped = found.last_slot + 1, False
         found.in_order &= found.count == 1 or slot > found.last_slot
         found.last_slot, found.broken_end = slot, packet.is_corrupt
+        if packet.is_keyframe and found.num_lead is None:
+            found.num_lead = len(found.slots)
         if packet.is_discard:
             found.cut_out = True
             continue
@@ -204,6 +210,22 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
             found.keys.append(slot)
     # A picture that still waits for its empty packet comes out of no decoder: the clip was cut there.
     return found
+
+
+def _from_first_key(packets: _Packets) -> tuple[Int64s, int]:
+    """Return when the frames are shown that a decoder has all it needs for, and how many it has not.
+
+    A file that was cut between two key frames begins with changes to a picture that is not in it: decoders
+    drop these frames, or draw them on grey. A clip without any key frame is left to the decoders.
+    """
+    num_lead = packets.num_lead or 0
+    slots = packets.slots[num_lead:]
+    # Frames that come behind the key but are shown before it need the lost ones too.
+    first = slots[0] if num_lead and packets.stamped and slots else None
+    kept = np.sort(np.array([slot for slot in slots if first is None or slot >= first], np.int64))
+    if not len(kept):
+        raise BadSample("holds no frames behind its first key frame")
+    return kept, len(packets.slots) - len(kept)
 
 
 def _packets(

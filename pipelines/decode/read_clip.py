@@ -35,8 +35,8 @@ def read_clip(
     """Return the frames of a row's clip that the planner's requests take: the columns of `decode.clip`.
 
     With them what is counted of the clip: `short`, a request ran over its end; `late`, it was decoded at the
-    second try; `decoder:<name>`, which took the file. The file is opened once, however many requests there
-    are.
+    second try; `late_key`, its frames before the first key frame were left out; `decoder:<name>`, which took
+    the file. The file is opened once, however many requests there are.
 
     Raises:
         BadSample: missing, changed, broken, or not decoded within the time limit.
@@ -48,6 +48,8 @@ def read_clip(
     notes = [f"decoder:{clip.decoder}"]
     if clip.late:
         notes.append(LATE)
+    if clip.meta.num_lead:
+        notes.append("late_key")
     if any(want.short for want in wanted.values()):
         notes.append("short")
     return clip_columns(clip, plan, wanted), tuple(notes)

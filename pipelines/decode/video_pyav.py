@@ -100,7 +100,11 @@ def _in_order(
     stamps = index.stamps
     expected = iter(wanted)
     number, count = next(expected), 0
+    led = index.meta.num_lead > 0
     for frame in container.decode(stream):
+        led = led and not frame.key_frame
+        if led:
+            continue  # drawn on grey by decoders that do not drop it
         if stamps is None:
             found, count = count, count + 1
         elif frame.pts is None:

@@ -35,10 +35,12 @@ class ClipMeta:
     width: int
     """upright, in px"""
     height: int
+    num_lead: int = 0
+    """frames before the first key frame, which cannot be decoded; they have no number"""
 
     @property
     def num_frames(self) -> int:
-        """Frames in the file."""
+        """Frames that can be decoded."""
         return len(self.times_s)
 
 

@@ -55,6 +55,8 @@ class Examined:
     image: NDArray[np.uint8] | None = None
     """u8[3, canvas, canvas]; of a clip the frame in its middle"""
     num_frames: int = 1
+    num_lead: int = 0
+    """frames of a clip before its first key frame, which cannot be decoded"""
     duration_s: float = 0.0
     """of a clip or recording, from its first to its last frame or event"""
     recording: Recording | None = None

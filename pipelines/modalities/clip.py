@@ -80,6 +80,7 @@ class ClipModality(Modality):
             height=clip.meta.height,
             image=clip.frames[len(clip.frames) // 2],
             num_frames=clip.meta.num_frames,
+            num_lead=clip.meta.num_lead,
             duration_s=float(clip.meta.times_s[-1]),
         )
 

@@ -131,6 +131,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     sizes: Counter[Size] = Counter()
     checksums = _Checksums()
     frames, seconds = array("q"), array("d")
+    leads: dict[str, int] = {}
     num_bytes = 0
     for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
         if sample.reason:
@@ -142,6 +143,8 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
             if MODALITIES[manifest.modality].has_lengths:
                 frames.append(sample.num_frames)
                 seconds.append(sample.duration_s)
+            if sample.num_lead:
+                leads[_key(manifest, sample)] = sample.num_lead
             num_bytes += len(sample.payload)
         if progress:
             progress(sample.row + 1, len(manifest))
@@ -163,7 +166,10 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         sizes=tuple(sizes.most_common(10)),
         bad=tuple(bad),
         duplicates=duplicates,
-        warnings=tuple(_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad))),
+        warnings=(
+            *_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad)),
+            *_late_keys(leads),
+        ),
     )
 
 
@@ -176,6 +182,18 @@ def _places(config: DataConfig) -> str:
 def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
     key, uri = (manifest.table[name][sample.row].as_py() for name in ("key", "uri"))
     return QuarantineEntry(key, uri, sample.reason, sample.fate or "damaged")
+
+
+def _key(manifest: Manifest, sample: Examined) -> str:
+    return str(manifest.table["key"][sample.row].as_py())
+
+
+def _late_keys(leads: dict[str, int]) -> Iterator[str]:
+    if leads:
+        yield (
+            f"{len(leads)} clips begin between two key frames, e.g. {next(iter(leads))}: their first frames, "
+            f"{sum(leads.values())} in all, cannot be decoded and are left out"
+        )
 
 
 def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:

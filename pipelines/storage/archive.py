@@ -49,9 +49,10 @@ class ArchiveStorage(Storage):
         super().__init__(root, read_timeout_s=read_timeout_s, read_retries=read_retries)
         folder, _, self.name = root.rpartition("/")
         self.outer = Storage(folder or "/", read_timeout_s=read_timeout_s, read_retries=read_retries)
+        self.notes: tuple[str, ...]
         index = index_zip if root.endswith(".zip") else index_tar
         with self.outer.open_input(self.name) as file:
-            members = index(file, root)
+            members, self.notes = index(file, root)
         self.top = top_folder(members)
         self.members: dict[str, Member] = {
             name.removeprefix(self.top): member
@@ -121,7 +122,8 @@ class ArchiveStorage(Storage):
         columns = {"uri": pa.array(uris, TEXT), "offset": pa.array(offsets, pa.int64())}
         for name, column in {**columns, "bytes": pa.array(sizes, pa.int64())}.items():
             table = table.set_column(table.column_names.index(name), name, column)
-        return replace(manifest, table=table, root=self.outer.root)
+        notes = (*self.notes, *manifest.notes)
+        return replace(manifest, table=table, root=self.outer.root, notes=notes)
 
     def _zipped(self, uri: str) -> str:
         return f"{self.name.removesuffix('.zip')}{ZIP_MARK}{self.top}{uri}"

@@ -30,6 +30,7 @@ MAX_LOADED_BYTES = 2**30
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = 30
 _OPEN_ARCHIVES = 4
+_PIECE_BYTES = 2**20
 
 State = tuple[str, int, int]
 """path, bytes and time of change: another state, another archive"""
@@ -45,33 +46,67 @@ class Member:
     """of its bytes in the archive; -1: compressed"""
 
 
-def index_tar(file: BinaryIO, archive: str) -> dict[str, Member]:
-    """Return the files of an uncompressed tar by their names.
+def index_tar(file: BinaryIO, archive: str) -> tuple[dict[str, Member], tuple[str, ...]]:
+    """Return the files of an uncompressed tar by their names, and notes on what is odd about it.
+
+    Tars that were joined by `cat` are read to the end of the last: tarfile alone stops at the first end.
 
     Raises:
         DataError: no tar, damaged, or it holds links, unsafe names or too many members.
     """
     members: dict[str, Member] = {}
+    notes: list[str] = []
     try:
-        with tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
-            for info in tar:
-                name = _safe_name(info.name, archive)
-                if info.isdir():
-                    continue
-                if not info.isreg() or info.issparse():
-                    kind = "a link" if info.islnk() or info.issym() else "no plain file"
-                    raise DataError(
-                        f"{archive}: the member {info.name!r} is {kind}; pack plain files only "
-                        "(tar --dereference --hard-dereference)"
-                    )
-                _add(members, name, Member(info.size, info.offset_data), archive)
+        end = _add_tar(members, file, archive)
+        num_first = len(members)
+        while (start := _skip_zeros(file, end)) is not None:
+            if start == end:
+                raise tarfile.ReadError(f"no member begins at byte {start}, where the next one should")
+            end = _add_tar(members, file, archive)
+        if num_first < len(members):
+            behind = list(members)[num_first:]
+            notes.append(
+                f"{archive}: {len(behind)} members lie behind the first end of the archive, e.g. {behind[0]} "
+                "(several tars joined in one file); they are read too"
+            )
+        if members and end == file.seek(0, os.SEEK_END):
+            last = next(reversed(members))
+            notes.append(f"{archive}: has no end mark, so that it may be cut off behind its member {last}")
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise DataError(f"{archive}: not a whole tar archive: {error}; copy or download it again") from None
-    return members
+    return members, tuple(notes)
 
 
-def index_zip(file: BinaryIO, archive: str) -> dict[str, Member]:
-    """Return the files of a zip by their names.
+def _add_tar(members: dict[str, Member], file: BinaryIO, archive: str) -> int:
+    """Add the members of the tar that begins where the file stands; return where its end mark begins."""
+    with tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
+        for info in tar:
+            name = _safe_name(info.name, archive)
+            if info.isdir():
+                continue
+            if not info.isreg() or info.issparse():
+                kind = "a link" if info.islnk() or info.issym() else "no plain file"
+                raise DataError(
+                    f"{archive}: the member {info.name!r} is {kind}; pack plain files only "
+                    "(tar --dereference --hard-dereference)"
+                )
+            _add(members, name, Member(info.size, info.offset_data), archive)
+        return int(tar.offset)
+
+
+def _skip_zeros(file: BinaryIO, place: int) -> int | None:
+    """Go on to the first block that is not all zeros; return its place, None: there is none."""
+    file.seek(place)
+    while piece := file.read(_PIECE_BYTES):
+        if rest := piece.lstrip(b"\0"):
+            place += (len(piece) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+            return file.seek(place)
+        place += len(piece)
+    return None
+
+
+def index_zip(file: BinaryIO, archive: str) -> tuple[dict[str, Member], tuple[str, ...]]:
+    """Return the files of a zip by their names, and no notes: what is odd about a zip is refused.
 
     Raises:
         DataError: no zip, damaged, or it holds links, unsafe names, encrypted members or a bomb.
@@ -80,6 +115,7 @@ def index_zip(file: BinaryIO, archive: str) -> dict[str, Member]:
     try:
         with zipfile.ZipFile(file) as zipped:
             _check_count(len(zipped.infolist()), archive)
+            _check_first(file, zipped, archive)
             for info in zipped.infolist():
                 name = _safe_name(info.filename, archive)
                 if info.is_dir():
@@ -92,7 +128,7 @@ def index_zip(file: BinaryIO, archive: str) -> dict[str, Member]:
         raise DataError(f"{archive}: not a whole zip archive: {error}; copy or download it again") from None
     total, stored_bytes = sum(member.size for member in members.values()), file.seek(0, os.SEEK_END)
     check_ratio(total, stored_bytes, archive)
-    return members
+    return members, ()
 
 
 def check_ratio(size: int, stored: int, what: str) -> None:
@@ -155,6 +191,17 @@ def _opened_zip(state: State, open_file: Callable[[], BinaryIO]) -> _OpenZip:
                 _open_zips.popitem(last=False)
         _open_zips.move_to_end(key)
         return _open_zips[key]
+
+
+def _check_first(file: BinaryIO, zipped: zipfile.ZipFile, archive: str) -> None:
+    """Raise DataError where another zip lies before the members that the list at the end names."""
+    before = min((info.header_offset for info in zipped.infolist()), default=0)
+    file.seek(0)
+    if before and file.read(4) == b"PK\3\4":
+        raise DataError(
+            f"{archive}: its first {before} bytes are another zip, whose members are not in its list; unpack "
+            "both and name the folder"
+        )
 
 
 def _check_zip_member(info: zipfile.ZipInfo, archive: str) -> None:

@@ -131,7 +131,7 @@ pipe.receive(timeout_s=None)
 {answer}
 pipe.receive(timeout_s=None)
 """
-EIGHT = {"width": 8, "height": 8, "decoder": "pyav", "large": [0, 3, 64, 64]}
+EIGHT = {"width": 8, "height": 8, "num_lead": 0, "decoder": "pyav", "large": [0, 3, 64, 64]}
 PICKLED = """
 class Code:
     def __reduce__(self):

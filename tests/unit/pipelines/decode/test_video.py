@@ -16,6 +16,7 @@ from pipelines.decode.video import decode_clip, probe_clip
 from pipelines.forms.clips import ClipMeta, DecodedClip, FramePlan
 from pipelines.forms.quarantine import BadSample
 from tests.clip_files import (
+    cut_first,
     numbered_frame,
     plan_of,
     plan_whole,
@@ -117,6 +118,29 @@ def test_pixels_do_not_depend_on_what_else_is_planned(decoder: str, clips: dict[
         both = decode(clips[name], plan_of([3, 5, 17, 20], [2, 17, 30]), decoder=decoder)
         np.testing.assert_array_equal(both.frames[[0, 2]], alone.frames)
         np.testing.assert_array_equal(both.large[[1, 2]], large.large)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+@pytest.mark.parametrize(
+    ("name", "codec", "bf"),
+    [
+        ("late.mkv", "libx264", "0"),
+        ("late.mp4", "libx264", "0"),
+        ("late.mp4", "libx264", "2"),
+        ("late.mp4", "mpeg4", "0"),
+        ("late.ts", "libx264", "0"),
+    ],
+)
+def test_frames_before_the_first_key_frame_have_no_number(
+    name: str, codec: str, bf: str, decoder: str, tmp_path: Path
+) -> None:
+    options = {"g": "12", "bf": bf, "x264-params": "scenecut=0"} if codec == "libx264" else {"g": "12"}
+    whole = write_clip(tmp_path / "whole.mp4", NUM, codec=codec, options=options).read_bytes()
+    clip = decode(cut_first(whole, tmp_path / name, 5), decoder=decoder)
+    assert shown_numbers(clip.frames) == list(range(12, NUM))
+    assert clip.meta.num_lead == 7
+    assert clip.meta.times_s[0] == 0
+    assert decode(whole, decoder=decoder).meta.num_lead == 0
 
 
 def test_times_are_the_streams(clips: dict[str, bytes]) -> None:

@@ -9,6 +9,7 @@ from pipelines.preparing.inspect import inspect
 from pipelines.storage.manifest import Manifest, table_from_columns
 from pipelines.storage.places import opened
 from raytrain.config.data import DataConfig, ShapesConfig
+from tests.clip_files import cut_first, write_clip
 
 
 def put(root: Path, path: str, *, seed: int, size: tuple[int, int] = (8, 8)) -> None:
@@ -136,3 +137,18 @@ def test_real_signs_have_no_leak(real_data: Path) -> None:
     assert report.bad == ()
     assert not any(pair.leaks for pair in report.duplicates)
     assert report.smallest == (26, 26)
+
+
+def test_frames_before_a_clips_first_key_frame_are_counted(tmp_path: Path) -> None:
+    whole = write_clip(
+        tmp_path / "whole.mp4", 30, options={"g": "12", "bf": "0", "x264-params": "scenecut=0"}
+    )
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        cut_first(whole.read_bytes(), tmp_path / "set" / name / "late.mp4", 5)
+        (tmp_path / "set" / name / "whole.mp4").write_bytes(whole.read_bytes())
+    report = inspect(DataConfig(root=str(tmp_path / "set"), source="videos"))
+    assert (
+        "2 clips begin between two key frames, e.g. a/late.mp4: their first frames, 14 in all, cannot be "
+        "decoded and are left out"
+    ) in report.warnings

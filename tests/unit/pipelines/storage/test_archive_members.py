@@ -63,6 +63,51 @@ def test_names_that_lead_out(tmp_path: Path, name: str, kind: str) -> None:
     assert DataError.exit_code == 3
 
 
+def test_tars_joined_in_one_file_are_read_to_the_last(tmp_path: Path) -> None:
+    parts = [tar_of(tmp_path / f"{name}.tar", *entries(name)) for name in "abc"]
+    path = tmp_path / "set.tar"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    manifest = open_manifest(config(path))
+    keys = manifest.table["key"].to_pylist()
+    assert keys == [f"{name}/{i}.png" for name in "abc" for i in range(2)]
+    places = manifest.table["offset"].to_pylist()
+    data = path.read_bytes()
+    assert [data[place - 512 : place - 505].decode() for place in places] == keys
+    (note,) = manifest.notes
+    assert note.endswith(
+        "set.tar: 4 members lie behind the first end of the archive, e.g. b/0.png (several tars joined in "
+        "one file); they are read too"
+    )
+
+
+def entries(name: str) -> list[tarfile.TarInfo]:
+    return [tar_entry(f"{name}/{i}.png", size=100) for i in range(2)]
+
+
+def test_a_tar_that_ends_between_two_members_says_so(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "set.tar", *entries("a"), *entries("b"))
+    path.write_bytes(path.read_bytes()[: 4 * 1024])
+    (note,) = open_manifest(config(path)).notes
+    assert note.endswith("set.tar: has no end mark, so that it may be cut off behind its member b/1.png")
+
+
+def test_a_header_that_is_damaged_does_not_end_the_tar(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "set.tar", *entries("a"), *entries("b"))
+    data = bytearray(path.read_bytes())
+    data[2048:2078] = b"?" * 30
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"not a whole tar archive: no member begins at byte 2048, where the"):
+        open_manifest(config(path))
+
+
+def test_zips_joined_in_one_file_are_refused(tmp_path: Path) -> None:
+    parts = [zip_of(tmp_path / f"{name}.zip", f"{name}/0.png") for name in "ab"]
+    path = tmp_path / "set.zip"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(DataError, match=r"set\.zip: its first 113 bytes are another zip, whose members are"):
+        open_manifest(config(path))
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
