@@ -1,5 +1,6 @@
 """Recordings of event cameras: decoded from bytes and checked; numpy only."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,28 +16,35 @@ _MOST_PX = 2**16
 
 
 def decode_events(
-    data: bytes, *, name: str, width: int = 0, height: int = 0, tick_us: float = 0.0
+    data: bytes,
+    *,
+    name: str,
+    width: int = 0,
+    height: int = 0,
+    tick_us: float = 0.0,
+    sort_within_us: int = 0,
 ) -> Recording:
     """Return a recording from a file's bytes, by what they begin with, else by the extension of its name.
 
     width, height: of the sensor; 0: as the file says, where it does. tick_us: what one tick of a .npy or .h5
-    without a unit is; 0: seconds where stamps have fractions, else microseconds.
+    without a unit is; 0: seconds where stamps have fractions, else microseconds. sort_within_us: events that
+    come late by less are sorted in, and counted.
 
     Raises:
         BadSample: broken, cut off, a pixel outside the sensor, or time that runs back.
         ConfigError: a library that the format needs is not installed.
     """
     try:
-        return _checked(_decode(data, name, tick_us), width, height)
+        return _checked(_decode(data, name, tick_us), width, height, sort_within_us)
     except MemoryError:
         raise BadSample(f"{len(data)} bytes of events do not fit in memory; cut the recording") from None
 
 
-def _checked(columns: Columns, width: int, height: int) -> Recording:
+def _checked(columns: Columns, width: int, height: int, sort_within_us: int) -> Recording:
     width, height = width or columns.width, height or columns.height
     for axis, places, size in (("x", columns.x, width), ("y", columns.y, height)):
         _check_inside(axis, places, size)
-    _check_order(columns.t)
+    columns, num_late = _in_order(columns, sort_within_us)
     return Recording(
         x=columns.x.astype(np.uint16, copy=False),
         y=columns.y.astype(np.uint16, copy=False),
@@ -44,6 +52,7 @@ def _checked(columns: Columns, width: int, height: int) -> Recording:
         p=columns.p.astype(np.uint8, copy=False),
         width=width,
         height=height,
+        num_late=num_late,
     )
 
 
@@ -87,13 +96,26 @@ def _check_inside(axis: str, places: NDArray[Any], size: int) -> None:
     )
 
 
-def _check_order(stamps: NDArray[np.int64]) -> None:
+def _in_order(columns: Columns, sort_within_us: int) -> tuple[Columns, int]:
+    """Return the events in the order of their stamps, and how many came late.
+
+    Raises:
+        BadSample: some come late by `sort_within_us` or more.
+    """
+    stamps = columns.t
     back = stamps[1:] < stamps[:-1]
     num_back = np.count_nonzero(back)
     if not num_back:
-        return
+        return columns, 0
+    late_us = np.maximum.accumulate(stamps) - stamps
+    if late_us.max() < sort_within_us:
+        order = np.argsort(stamps, kind="stable")
+        names = ("x", "y", "t", "p")
+        taken = {name: getattr(columns, name)[order] for name in names}
+        return replace(columns, **taken), int(np.count_nonzero(late_us))
     first = int(np.flatnonzero(back)[0]) + 1
     raise BadSample(
         f"time runs back at {num_back} of {len(stamps)} events, first at event {first}: "
-        f"{stamps[first]} us after {stamps[first - 1]} us"
+        f"{stamps[first]} us after {stamps[first - 1]} us; the latest by {late_us.max()} us "
+        f"(data.events.sort_within_us = {sort_within_us})"
     )

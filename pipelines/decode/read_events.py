@@ -80,15 +80,15 @@ def decode_row(row: Row, storage: Storage, config: DataConfig) -> tuple[Recordin
     name = _file_name(row.uri, row.key)
     if layout.start_us is None or layout.end_us is None:
         data = read_payload(row, storage)
-        return decode_events(data, name=name, **size, tick_us=layout.tick_us), data
+        return _decoded(data, name, config, **size, tick_us=layout.tick_us), data
     place = (
         *(storage.root, row.uri, row.offset, row.size, row.checksum),
-        *(width, height, layout.tick_us),
+        *(width, height, layout.tick_us, config.events.sort_within_us),
     )
     kept = _kept.take(place)
     if kept is None:
         data = read_payload(row, storage)
-        kept = decode_events(data, name=name, **size, tick_us=layout.tick_us), data
+        kept = _decoded(data, name, config, **size, tick_us=layout.tick_us), data
         _kept.put(place, kept)
     else:
         count_opened()
@@ -100,6 +100,10 @@ def decode_row(row: Row, storage: Storage, config: DataConfig) -> tuple[Recordin
             f"{recording.t[-1]} us"
         )
     return window, data
+
+
+def _decoded(data: bytes, name: str, config: DataConfig, **known: Any) -> Recording:
+    return decode_events(data, name=name, **known, sort_within_us=config.events.sort_within_us)
 
 
 def _file_name(uri: str, key: str) -> str:

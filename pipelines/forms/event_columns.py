@@ -30,8 +30,8 @@ def blank_columns(width: int, height: int) -> dict[str, NDArray[Any]]:
 def recording_at(chunk: Chunk, sample: int) -> Recording:
     """Return one sample of a chunk; its columns are views of the chunk's memory."""
     width, height = (int(value) for value in chunk.columns["sensor"][sample])
-    columns = {name: column_of(chunk, name)[sample] for name in RAGGED}
-    return Recording(**columns, width=width, height=height)
+    x, y, t, p = (column_of(chunk, name)[sample] for name in ("x", "y", "t", "p"))
+    return Recording(x=x, y=y, t=t, p=p, width=width, height=height)
 
 
 def column_of(chunk: Chunk, name: str) -> Ragged:

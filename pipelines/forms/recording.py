@@ -22,6 +22,8 @@ class Recording:
     width: int = 0
     """of the sensor, in px; 0: neither the file nor the caller said"""
     height: int = 0
+    num_late: int = 0
+    """events that stood behind later ones in the file and were sorted in"""
 
     def __len__(self) -> int:
         return len(self.t)

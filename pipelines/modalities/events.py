@@ -56,7 +56,9 @@ class EventModality(Modality):
         self, row: Row, storage: Storage, data: DataConfig, *, planner: ClipPlanner | None, epoch: int
     ) -> DecodedSample:
         """Return a row's recording, or the window of one that is the sample."""
-        return DecodedSample(event_columns.event_columns(read_events(row, storage, data)))
+        recording = read_events(row, storage, data)
+        notes = ("late_events",) if recording.num_late else ()
+        return DecodedSample(event_columns.event_columns(recording), notes)
 
     def blank(
         self, data: DataConfig, *, sensor: tuple[int, int], planner: ClipPlanner | None, epoch: int

@@ -131,7 +131,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     sizes: Counter[Size] = Counter()
     checksums = _Checksums()
     frames, seconds = array("q"), array("d")
-    leads: dict[str, int] = {}
+    leads, late = dict[str, int](), dict[str, int]()
     num_bytes = 0
     for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
         if sample.reason:
@@ -143,6 +143,8 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
             if MODALITIES[manifest.modality].has_lengths:
                 frames.append(sample.num_frames)
                 seconds.append(sample.duration_s)
+            if sample.recording is not None and sample.recording.num_late:
+                late[_key(manifest, sample)] = sample.recording.num_late
             if sample.num_lead:
                 leads[_key(manifest, sample)] = sample.num_lead
             num_bytes += len(sample.payload)
@@ -169,6 +171,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         warnings=(
             *_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad)),
             *_late_keys(leads),
+            *_late_events(late),
         ),
     )
 
@@ -193,6 +196,14 @@ def _late_keys(leads: dict[str, int]) -> Iterator[str]:
         yield (
             f"{len(leads)} clips begin between two key frames, e.g. {next(iter(leads))}: their first frames, "
             f"{sum(leads.values())} in all, cannot be decoded and are left out"
+        )
+
+
+def _late_events(late: dict[str, int]) -> Iterator[str]:
+    if late:
+        yield (
+            f"{len(late)} recordings have events that come late, e.g. {next(iter(late))}: "
+            f"{sum(late.values())} in all, less than data.events.sort_within_us late, are sorted in"
         )
 
 

@@ -140,6 +140,9 @@ class EventsConfig:
     sensor_width: int = 0
     """px; 0: the data set's own, or what the files say"""
     sensor_height: int = 0
+    sort_within_us: int = 1000
+    """events of a file that come late by less are sorted in and counted, as merged USB packets leave them; by
+    more: the recording is bad"""
     slice_ms: float = 0.0
     """`raytrain prepare --shards encoded` cuts recordings into slices of this time; 0: by events, or whole"""
     slice_events: int = 0
@@ -149,7 +152,7 @@ class EventsConfig:
     saves about half and is read at a fifth: for storage across a network"""
 
     def __post_init__(self) -> None:
-        for name in ("sensor_width", "sensor_height", "slice_ms", "slice_events"):
+        for name in ("sensor_width", "sensor_height", "slice_ms", "slice_events", "sort_within_us"):
             at_least(f"data.events.{name}", getattr(self, name), 0)
         for name in ("sensor_width", "sensor_height"):
             if getattr(self, name) > 2**16:

@@ -1,7 +1,9 @@
 """.npy of events and columns of .h5: [N, 4] numbers or structured arrays; their values tell what is what.
 
-[N, 4] is x, y, t, p (the N-Caltech101 of Gehrig et al. 2019) or x, y, p, t (tonic's DVS128 Gesture): the
-column of polarities is the one that holds only -1, 0 and 1, the last where both could be. Structured arrays
+[N, 4], or the same with four rows, is x, y, t, p (the N-Caltech101 of Gehrig et al. 2019), x, y, p, t (DVS128
+Gesture by tonic) or t, x, y, p (ESIM, v2e, texts of the DAVIS): the column of polarities is one that holds
+only -1, 0 and 1, the last where several do; of the others that of the stamps rises from event to event more
+often than any, x, y, t, p where that is a draw; x stands before y. Structured arrays
 have fields called x, y, t, p, or longer names of the same. Stamps with fractions are seconds, others
 microseconds, unless the caller says what one tick is.
 """
@@ -43,14 +45,29 @@ def decode_npy(data: bytes, tick_us: float = 0.0) -> Columns:
                 f".npy: fields {', '.join(array.dtype.names)} of shape {array.shape}; x, y, t, p are needed"
             )
         return from_arrays({name: array[field] for name, field in fields.items()}, tick_us)
+    if array.ndim == 2 and len(array) == 4 != array.shape[1]:
+        array = array.T
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iufb":
         raise BadSample(
             f".npy: {array.dtype} of shape {array.shape}; events are [N, 4] numbers or have fields"
         )
-    x, y, third, last = array.T
-    by_time = not _are_signs(last) and _are_signs(third)
-    columns = {"x": x, "y": y, "t": last if by_time else third, "p": third if by_time else last}
-    return from_arrays(columns, tick_us)
+    return from_arrays(_told_apart(array), tick_us)
+
+
+def _told_apart(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return which column of [N, 4] is what, by its values."""
+    p = next((place for place in (3, 2, 1, 0) if _are_signs(array[:, place])), 3)
+    others = [place for place in range(4) if place != p]
+    rises = {place: _share_of_rises(array[:, place]) for place in others}
+    usual = 2 if p == 3 else others[-1]
+    t = max(others, key=lambda place: (rises[place], place == usual))
+    x, y = (place for place in others if place != t)
+    return {name: array[:, place] for name, place in zip("xytp", (x, y, t, p), strict=True)}
+
+
+def _share_of_rises(column: NDArray[Any]) -> float:
+    """Return at which share of the events a column does not fall."""
+    return 1 - float((column[1:] < column[:-1]).mean()) if len(column) > 1 else 1.0
 
 
 def _read_npy(data: bytes) -> NDArray[Any]:

@@ -160,7 +160,7 @@ DAMAGED = {
         "cannot be read",
     ),
     "half a header of npy": ("a.npy", FILES["signs.npy"][:9], "cannot be read"),
-    "not four columns": ("a.npy", npy_file(np.zeros((4, 3))), r"shape \(4, 3\)"),
+    "not four columns": ("a.npy", npy_file(np.zeros((5, 3))), r"shape \(5, 3\)"),
     "no fields": ("a.npy", npy_file(np.zeros(3, [("x", int), ("y", int)])), "x, y, t, p are needed"),
     "texts": ("a.npy", npy_file(np.full((3, 4), "a")), "events are"),
     "x outside": ("a.bin", bin_file(random_recording(width=250)), "x = .* outside the sensor of 128 px"),
@@ -306,3 +306,39 @@ def test_aedat4_as_the_aedat_package_reads_it(real_data: Path):
 def _tonic(module: str):
     pytest.importorskip("tonic", reason="tonic is not installed", exc_type=ImportError)
     return importlib.import_module(module)
+
+
+ORDERS = {
+    "xytp": [0, 1, 2, 3],
+    "xypt": [0, 1, 3, 2],
+    "txyp": [2, 0, 1, 3],
+    "tpxy": [2, 3, 0, 1],
+    "pxyt": [3, 0, 1, 2],
+}
+
+
+@pytest.mark.parametrize("scale", [1, 1e-6], ids=["microseconds", "seconds"])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_columns_are_told_apart_by_their_values(order: list[int], scale: float, *, by_rows: bool) -> None:
+    events = xytp(RECORDING) * np.array([1, 1, scale, 1])
+    array = np.ascontiguousarray(events[:, order].T if by_rows else events[:, order])
+    found = decode(npy_file(array), "a.npy")
+    for name in "xytp":
+        np.testing.assert_array_equal(getattr(found, name), getattr(RECORDING, name))
+
+
+def test_events_that_come_a_little_late_are_sorted_in_and_counted() -> None:
+    stamps = np.arange(0, 30_000, 100)
+    late = stamps.copy()
+    late[[50, 120]] -= 900
+    events = xytp(RECORDING)
+    events[:, 2] = late
+    found = decode(npy_file(events), "a.npy", sort_within_us=1000)
+    order = np.argsort(late, kind="stable")
+    assert found.num_late == 2
+    np.testing.assert_array_equal(found.t, late[order])
+    np.testing.assert_array_equal(found.x, events[order, 0])
+    with pytest.raises(BadSample, match=r"time runs back at 2 of 300 .* the latest by 800 us"):
+        decode(npy_file(events), "a.npy", sort_within_us=800)
+    assert decode(npy_file(xytp(RECORDING)), "a.npy", sort_within_us=1000).num_late == 0
