@@ -68,6 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        what = f" ({error})" if str(error) else ""
+        sys.stderr.write(
+            f"raytrain: out of memory{what}; lower training.batch_size, data.canvas_px or a width\n"
+        )
+        return ConfigError.exit_code
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             where = error.filename or "a file"

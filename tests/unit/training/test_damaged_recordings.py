@@ -59,7 +59,7 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "cut npy": ("npy", npy_file(table())[:150], "cannot be read"),
     "no bytes of npy": ("npy", b"", "is empty"),
     "pickle": ("npy", npy_file(np.array([{}], dtype=object)), "cannot be read"),
-    "three columns": ("npy", npy_file(np.zeros((4, 3))), r"shape (4, 3)"),
+    "three columns": ("npy", npy_file(np.zeros((5, 3))), r"shape (5, 3)"),
     "x outside": ("bin", bin_file(OUTSIDE), "outside the sensor of 34 px"),
     "y outside": ("npy", one_of("y", SIDE), "y = 34 of event 120 lies outside"),
     "x negative": ("npy", one_of("x", -1), "x = -1 of event 120"),
@@ -131,7 +131,7 @@ def values(root: Path, out: Path, pathways: dict[str, Any]) -> dict[str, Any]:
             "root": str(root),
             "select_fraction": 0.0,
             "quarantine_budget": 0.7,
-            "events": {"sensor_width": SIDE, "sensor_height": SIDE},
+            "events": {"sensor_width": SIDE, "sensor_height": SIDE, "sort_within_us": 0},
         },
         "training": {
             "executor": "inline",

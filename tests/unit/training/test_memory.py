@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.sources import open_manifest
+from raytrain.cli import main
+from raytrain.config import RunConfig, from_mapping
+from raytrain.config.machine import usable_memory
+from raytrain.errors import ConfigError
+from raytrain.training import memory
+
+
+def config_of(canvas_px: int) -> RunConfig:
+    data = {"source": "shapes", "shapes": {"num_train": 64, "num_test": 8}, "canvas_px": canvas_px}
+    return from_mapping(
+        {"preset": "p", "data": data, "training": {"batch_size": 32}, "pathways": {"identity": {}}}
+    )
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "usable_memory", lambda: 2**30)
+    config = config_of(2048)
+    with pytest.raises(
+        ConfigError, match=r"32 samples of 12\.0 MiB takes at least 1\.9 GiB .* but 1\.0 GiB are free"
+    ):
+        memory.check_memory(config, open_manifest(config.data))
+    memory.check_memory(config_of(64), open_manifest(config.data))
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    memory.check_memory(config, open_manifest(config.data))
+
+
+def test_estimates_never_allocate(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "shapes-demo", "--data.canvas-px", "100000", "--dry-run"]
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "lower data.canvas_px (now 100000)" in said.err
+
+
+def test_memory_that_runs_out_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise MemoryError("Unable to allocate 9.3 GiB for an array")
+
+    monkeypatch.setattr("raytrain.cli._dispatch", fail)
+    assert main(["train", "shapes-demo"]) == 2
+    said = "raytrain: out of memory (Unable to allocate 9.3 GiB for an array); lower training.batch_size"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_container_s_limit_counts(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
+    assert usable_memory(meminfo, tmp_path) == 4000 * 1024
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    assert usable_memory(meminfo, tmp_path) == 2_000_000
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 500000\n")
+    assert usable_memory(meminfo, tmp_path) == 2_500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert usable_memory(meminfo, tmp_path) == 4000 * 1024
+    assert usable_memory(tmp_path / "no", tmp_path) is None
