@@ -32,16 +32,38 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
     named = [top for top in tops if split_of(top)]
     # A class may be called "train" too: then its files lie directly in it, and no other name is a split's.
     trained = [top for top in named if split_of(top) == "train"]
-    nested = any(path[0] in trained and len(path) > 2 for path in parts)
+    nested = any(path[0] in named and len(path) > 2 for path in parts)
     loose = next((file.path for file, path in zip(files, parts, strict=True) if len(path) == 1), "")
-    if trained and (nested or len(named) > 1):
+    if (trained and nested) or len(named) > 1:
         _check_all_splits(tops, named, loose, nested=nested, root=root, medium=medium)
+        if not {split_of(top) for top in named} & {"train", "pretrain"}:
+            raise DataError(
+                f"data.root {root}: {' and '.join(named)} look like splits, but none is for training; add a "
+                "train folder beside them, or list the files in a .csv"
+            )
         return _by_split(files, depth=0)
+    _check_above(parts, root)
     if not named and tops and not loose:
         below = sorted({path[1] for path in parts if len(path) > 2})
         if len({split_of(name) for name in below} & {"train", "test", "select"}) > 1:
             return _below(files, tops, below, root=root)
     return []
+
+
+def _check_above(parts: list[list[str]], root: str) -> None:
+    """Refuse a root that holds the folder of the splits alone, or that within others."""
+    folders = [path[:-1] for path in parts]
+    first, last = min(folders, default=[]), max(folders, default=[])
+    shared = [one == other for one, other in zip(first, last, strict=False)]
+    depth = shared.index(False) if False in shared else len(shared)
+    below = sorted({path[depth] for path in folders if len(path) > depth})
+    splits = [name for name in below if split_of(name)]
+    if depth and "train" in map(split_of, splits) and len(splits) > 1:
+        inner = "/".join(folders[0][:depth])
+        raise DataError(
+            f"data.root {root}: holds {inner} alone, which holds the splits {', '.join(splits)}; set "
+            f"data.root to {root}/{inner}"
+        )
 
 
 def _check_all_splits(
@@ -89,11 +111,6 @@ def _by_split(files: list[FileInfo], *, depth: int) -> list[Found]:
 
 def _below(files: list[FileInfo], tops: list[str], below: list[str], *, root: str) -> list[Found]:
     """Return the files of classes that hold a folder a split each."""
-    if len(tops) == 1:
-        raise DataError(
-            f"data.root {root}: holds {tops[0]} alone, which holds the splits "
-            f"{', '.join(name for name in below if split_of(name))}; set data.root to {root}/{tops[0]}"
-        )
     odd = [name for name in below if not split_of(name)]
     odd += [file.path for file in files if file.path.count("/") < 2]
     if odd:

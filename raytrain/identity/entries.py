@@ -27,6 +27,7 @@ DECIDES_NOTHING = {
     "raytrain.config.parts": "the same",
     "raytrain.health": "it watches tensors, and changes none",
     "raytrain.training.allotment": "where ranks run; the device that they run on is an ingredient itself",
+    "raytrain.training.memory": "refuses what does not fit; what it lets through is the same",
     "raytrain.training.timekeeping": "it measures time",
     "raytrain.training.paths": "where files lie",
     "raytrain.reproduction.kept_fits": "where fits are kept",

@@ -135,6 +135,12 @@ def test_splits_in_every_class_are_kept(tmp_path: Path) -> None:
             ["p/train/1.png", "p/test/2.png", "q/train/1.png", "q/more/2.png"],
             "look like splits, but more does not; move it",
         ),
+        (["Test/p/1.png", "Val/p/2.png"], "Test and Val look like splits, but none is for training"),
+        (["dev/1.png", "eval/2.png"], "dev and eval look like splits, but hold images and no class folders"),
+        (
+            ["data/images/train/p/1.png", "data/images/test/p/2.png"],
+            "holds data/images alone, which holds the splits test, train; set data.root to",
+        ),
     ],
 )
 def test_a_folder_of_a_layout_is_never_a_class_by_accident(
