@@ -44,3 +44,10 @@ def test_no_images(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(DataError, match=r"no images \(\.png, .*\); found 1 file: 1 \.txt$"):
         open_manifest(DataConfig(root=str(tmp_path), source="flat"))
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "deep/b.jpg")
+    (tmp_path / "notes.txt").touch()
+    manifest = open_manifest(DataConfig(root=str(tmp_path), source="flat"))
+    assert manifest.notes == ("left out: 1 file: 1 .txt beside 2 samples, e.g. notes.txt",)
