@@ -1,6 +1,7 @@
 """What a file's name says of its kind: an image, a video, a recording of events."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,15 @@ def is_hidden(path: str) -> bool:
 
     Anything below a folder that is hidden is hidden too.
     """
-    return any(
-        part.startswith((".", "~$")) or part.endswith("~") or part.lower() in _LEFT_BEHIND
-        for part in path.split("/")
-    )
+    folder, _, name = path.rpartition("/")
+    return _is_left_behind(name) or _is_hidden_folder(folder)
+
+
+@lru_cache(maxsize=2**16)
+def _is_hidden_folder(folder: str) -> bool:
+    """Return whether one of a folder's parts is left behind: asked for every file of it, found once."""
+    return any(map(_is_left_behind, folder.split("/")))
+
+
+def _is_left_behind(part: str) -> bool:
+    return part.startswith((".", "~$")) or part.endswith("~") or part.lower() in _LEFT_BEHIND

@@ -131,7 +131,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     sizes: Counter[Size] = Counter()
     checksums = _Checksums()
     frames, seconds = array("q"), array("d")
-    leads, late = dict[str, int](), dict[str, int]()
+    leads, late = _Seen(), _Seen()
     num_bytes = 0
     for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
         if sample.reason:
@@ -143,10 +143,8 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
             if MODALITIES[manifest.modality].has_lengths:
                 frames.append(sample.num_frames)
                 seconds.append(sample.duration_s)
-            if sample.recording is not None and sample.recording.num_late:
-                late[_key(manifest, sample)] = sample.recording.num_late
-            if sample.num_lead:
-                leads[_key(manifest, sample)] = sample.num_lead
+            leads.add(sample.row, sample.num_lead)
+            late.add(sample.row, sample.recording.num_late if sample.recording is not None else 0)
             num_bytes += len(sample.payload)
         if progress:
             progress(sample.row + 1, len(manifest))
@@ -170,8 +168,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         duplicates=duplicates,
         warnings=(
             *_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad)),
-            *_late_keys(leads),
-            *_late_events(late),
+            *_came_late(manifest, leads, late),
         ),
     )
 
@@ -187,23 +184,32 @@ def _entry(manifest: Manifest, sample: Examined) -> QuarantineEntry:
     return QuarantineEntry(key, uri, sample.reason, sample.fate or "damaged")
 
 
-def _key(manifest: Manifest, sample: Examined) -> str:
-    return str(manifest.table["key"][sample.row].as_py())
+@dataclass
+class _Seen:
+    """In how many samples something was seen, how often in all, and in which row first."""
+
+    samples: int = 0
+    times: int = 0
+    first: int = -1
+
+    def add(self, row: int, times: int) -> None:
+        """Note that it was seen so many times in a row's sample; 0: it was not."""
+        if times:
+            self.first = row if not self.samples else self.first
+            self.samples, self.times = self.samples + 1, self.times + times
 
 
-def _late_keys(leads: dict[str, int]) -> Iterator[str]:
-    if leads:
+def _came_late(manifest: Manifest, leads: _Seen, late: _Seen) -> Iterator[str]:
+    keys = manifest.table["key"]
+    if leads.samples:
         yield (
-            f"{len(leads)} clips begin between two key frames, e.g. {next(iter(leads))}: their first frames, "
-            f"{sum(leads.values())} in all, cannot be decoded and are left out"
+            f"{leads.samples} clips begin between two key frames, e.g. {keys[leads.first]}: their first "
+            f"frames, {leads.times} in all, cannot be decoded and are left out"
         )
-
-
-def _late_events(late: dict[str, int]) -> Iterator[str]:
-    if late:
+    if late.samples:
         yield (
-            f"{len(late)} recordings have events that come late, e.g. {next(iter(late))}: "
-            f"{sum(late.values())} in all, less than data.events.sort_within_us late, are sorted in"
+            f"{late.samples} recordings have events that come late, e.g. {keys[late.first]}: {late.times} in "
+            "all, less than data.events.sort_within_us late, are sorted in"
         )
 
 

@@ -137,7 +137,8 @@ def sensor_of(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple
     uri = manifest.table["uri"][0].as_py()
     reason = "it does not say"
     try:
-        recording = decode_events(storage.read_bytes(uri), name=uri)
+        sort_within_us = config.events.sort_within_us
+        recording = decode_events(storage.read_bytes(uri), name=uri, sort_within_us=sort_within_us)
         if recording.width and recording.height:
             return recording.width, recording.height
     except BadSample as bad:

@@ -27,39 +27,37 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
     Raises:
         DataError: some folders look like splits and the rest does not fit: they may be classes.
     """
-    parts = [file.path.split("/") for file in files]
-    tops = sorted({path[0] for path in parts if len(path) > 1})
+    # All that is decided here depends on the folders: they are few, the files may be millions.
+    folders = sorted({file.path.rpartition("/")[0] for file in files})
+    parts = [folder.split("/") for folder in folders if folder]
+    tops = sorted({path[0] for path in parts})
     named = [top for top in tops if split_of(top)]
     # A class may be called "train" too: then its files lie directly in it, and no other name is a split's.
     trained = [top for top in named if split_of(top) == "train"]
-    nested = any(path[0] in named and len(path) > 2 for path in parts)
-    loose = next((file.path for file, path in zip(files, parts, strict=True) if len(path) == 1), "")
+    nested = any(path[0] in named and len(path) > 1 for path in parts)
+    loose = next((file.path for file in files if "/" not in file.path), "") if "" in folders else ""
     if (trained and nested) or len(named) > 1:
         _check_all_splits(tops, named, loose, nested=nested, root=root, medium=medium)
-        if not {split_of(top) for top in named} & {"train", "pretrain"}:
-            raise DataError(
-                f"data.root {root}: {' and '.join(named)} look like splits, but none is for training; add a "
-                "train folder beside them, or list the files in a .csv"
-            )
-        return _by_split(files, depth=0)
-    _check_above(parts, root)
+        return _by_split(files, parts, depth=0)
+    if not loose:
+        _check_above(parts, root)
     if not named and tops and not loose:
-        below = sorted({path[1] for path in parts if len(path) > 2})
+        below = sorted({path[1] for path in parts if len(path) > 1})
         if len({split_of(name) for name in below} & {"train", "test", "select"}) > 1:
-            return _below(files, tops, below, root=root)
+            _check_all_below(files, parts, below, root=root)
+            return _by_split(files, parts, depth=1)
     return []
 
 
 def _check_above(parts: list[list[str]], root: str) -> None:
     """Refuse a root that holds the folder of the splits alone, or that within others."""
-    folders = [path[:-1] for path in parts]
-    first, last = min(folders, default=[]), max(folders, default=[])
+    first, last = min(parts, default=[]), max(parts, default=[])
     shared = [one == other for one, other in zip(first, last, strict=False)]
     depth = shared.index(False) if False in shared else len(shared)
-    below = sorted({path[depth] for path in folders if len(path) > depth})
+    below = sorted({path[depth] for path in parts if len(path) > depth})
     splits = [name for name in below if split_of(name)]
     if depth and "train" in map(split_of, splits) and len(splits) > 1:
-        inner = "/".join(folders[0][:depth])
+        inner = "/".join(first[:depth])
         raise DataError(
             f"data.root {root}: holds {inner} alone, which holds the splits {', '.join(splits)}; set "
             f"data.root to {root}/{inner}"
@@ -69,7 +67,7 @@ def _check_above(parts: list[list[str]], root: str) -> None:
 def _check_all_splits(
     tops: list[str], named: list[str], loose: str, *, nested: bool, root: str, medium: Medium
 ) -> None:
-    """Refuse what stands beside splits and is none, and splits without class folders."""
+    """Refuse what stands beside splits and is none, splits without class folders, and none to train on."""
     others = [top for top in tops if top not in named]
     which = " and ".join(named)
     if others:
@@ -90,33 +88,35 @@ def _check_all_splits(
             f"make a folder a class in each, list them in a .csv, or read them without "
             "labels by data.source = flat"
         )
+    if not {split_of(top) for top in named} & {"train", "pretrain"}:
+        raise DataError(
+            f"data.root {root}: {which} look like splits, but none is for training; add a train folder "
+            "beside them, or list the files in a .csv"
+        )
 
 
-def _by_split(files: list[FileInfo], *, depth: int) -> list[Found]:
+def _by_split(files: list[FileInfo], parts: list[list[str]], *, depth: int) -> list[Found]:
     """Return the files by split, named by their part at `depth`, and class, by the other of the first two.
 
-    Without a folder that is called after the test split, `val` is the test split.
+    Without a folder that is called after the test split, `val` is the test split. parts: of all folders.
     """
-    folders = [file.path.split("/") for file in files]
-    has_test = any(split_of(parts[depth]) == "test" for parts in folders)
-    found = []
-    for file, parts in zip(files, folders, strict=True):
-        split = split_of(parts[depth])
-        if not has_test and is_validation(parts[depth]):
-            split = "test"
-        class_name = parts[1 - depth] if len(parts) > 2 else ""
-        found.append(Found(file, split, "" if split == "pretrain" else class_name))
-    return found
+    has_test = any(split_of(path[depth]) == "test" for path in parts)
+
+    def told(path: list[str]) -> tuple[str, str]:
+        split = "test" if not has_test and is_validation(path[depth]) else split_of(path[depth])
+        return split, "" if split == "pretrain" or len(path) < 2 else path[1 - depth]
+
+    known = {"/".join(path): told(path) for path in parts}
+    return [Found(file, *known[file.path.rpartition("/")[0]]) for file in files]
 
 
-def _below(files: list[FileInfo], tops: list[str], below: list[str], *, root: str) -> list[Found]:
-    """Return the files of classes that hold a folder a split each."""
+def _check_all_below(files: list[FileInfo], parts: list[list[str]], below: list[str], *, root: str) -> None:
+    """Refuse classes that hold a folder a split each, and something else."""
     odd = [name for name in below if not split_of(name)]
-    odd += [file.path for file in files if file.path.count("/") < 2]
+    odd = odd or [file.path for file in files if file.path.count("/") < 2]
     if odd:
         names = " and ".join(name for name in below if split_of(name))
         raise DataError(
-            f"data.root {root}: {names} in {tops[0]} look like splits, but {odd[0]} does not; move it, or "
-            "list the files in a .csv"
+            f"data.root {root}: {names} in {parts[0][0]} look like splits, but {odd[0]} does not; move it, "
+            "or list the files in a .csv"
         )
-    return _by_split(files, depth=1)

@@ -17,14 +17,13 @@ from raytrain.errors import ClusterError, raise_described
 SLICE_S = 0.5  # a waiting reader asks again this often: its sign of life
 BLOCK_S = 60.0  # a block that is promised and not here by then is lost, whatever Ray still hopes for
 RESTART_S = 300.0  # a broadcast that is gone for longer does not come back
+LOST = (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError)
 RETRIED = (
     ray.exceptions.ActorUnavailableError,
     ray.exceptions.ActorDiedError,
     ray.exceptions.OwnerDiedError,
-    ray.exceptions.ObjectLostError,
-    ray.exceptions.GetTimeoutError,
+    *LOST,
 )
-LOST = (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError)
 
 
 @dataclass(frozen=True)

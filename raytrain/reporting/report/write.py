@@ -102,8 +102,7 @@ def _made(name: str, title: str, make: Callable[[RunData], Section], run: RunDat
     except RaytrainError as error:
         return Section(name=name, title=title, blocks=[Missing(f"Not shown: {error}")])
     except Exception as error:  # the report never depends on one figure, whatever a drawing library raises
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        return Section(name=name, title=title, blocks=[Missing(f"Not shown, which is a bug: {what}")])
+        return Section(name=name, title=title, blocks=[Missing(f"Not shown, which is a bug: {_said(error)}")])
 
 
 def _drawn(draw: Callable[..., Drawing | None], *of: Any) -> Drawing | None:
@@ -111,9 +110,12 @@ def _drawn(draw: Callable[..., Drawing | None], *of: Any) -> Drawing | None:
     try:
         return draw(*of)
     except Exception as error:
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        sys.stderr.write(f"WARNING: the figure at the head of the report is not shown: {what}\n")
+        sys.stderr.write(f"WARNING: the figure at the head of the report is not shown: {_said(error)}\n")
         return None
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _seeds_page(folder: Path) -> Page:
