@@ -242,6 +242,22 @@ def test_damaged_parts_leave_a_line_and_the_rest_of_the_page(make_run: MakeRun, 
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_figure_that_fails_is_a_line_in_its_place(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no such glyph\nand more")
+
+    monkeypatch.setattr("raytrain.reporting.report.write.losses", fail)
+    monkeypatch.setattr("raytrain.reporting.report.write.gain_figure", fail)
+    texts = page_of(make_run(tmp_path / "run"))[1].texts
+    assert "Not shown, which is a bug: ValueError: no such glyph" in texts["losses"]
+    assert "Not shown" not in texts["results"]
+    said = capsys.readouterr().err
+    assert said == "WARNING: the figure at the head of the report is not shown: ValueError: no such glyph\n"
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_text_of_a_run_cannot_become_markup(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")

@@ -306,7 +306,7 @@ def test_a_broken_list_of_windows(tmp_path: Path, line: str, words: str) -> None
 def test_events_that_come_late_are_not_why_a_sensor_is_unknown(tmp_path: Path) -> None:
     put(tmp_path, {f"{c}/{n}.npy": b"" for c in "pq" for n in range(5)})
     for path in tmp_path.glob("*/*.npy"):
-        np.save(path, np.array([[1, 2, 500, 1], [3, 4, 400, 0], [5, 6, 900, 1]]))
+        np.save(path, np.array([[5, 6, 500, 1], [1, 2, 400, 0], [3, 4, 900, 1]]))
     with pytest.raises(ConfigError, match=r"not known from p/0\.npy \(it does not say\); set"):
         read(tmp_path)
 
