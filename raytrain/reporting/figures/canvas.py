@@ -134,6 +134,11 @@ def text_width_in(texts: Iterable[str], size: float = SMALL) -> float:
     return max((len(line) for text in texts for line in text.split("\n")), default=0) * size * 0.6 / 72
 
 
+def shortened(text: str, letters: int = 28) -> str:
+    """Return a text of at most so many letters: a folder's name may be longer than a figure is wide."""
+    return text if len(text) <= letters else text[: letters - 1] + "\u2026"
+
+
 def _escape(text: str) -> str:
     for mark, written in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, written)

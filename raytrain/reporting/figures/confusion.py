@@ -8,7 +8,15 @@ from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from raytrain.reporting.figures.canvas import Drawing, draw, label_axes, new_axes, new_figure, text_width_in
+from raytrain.reporting.figures.canvas import (
+    Drawing,
+    draw,
+    label_axes,
+    new_axes,
+    new_figure,
+    shortened,
+    text_width_in,
+)
 from raytrain.reporting.figures.palette import BAD, GRID, INK
 
 _MAX_LABELS = 60
@@ -18,7 +26,7 @@ def confusion(
     counts: NDArray[np.int64], classes: Sequence[str], *, colour: str, name: str, title: str, alt: str
 ) -> Drawing:
     """Draw counts [K, K]: hits in the pathway's colour, mistakes in the colour of mistakes."""
-    num = len(classes)
+    num, classes = len(classes), [*map(shortened, classes)]
     cell_in = min(0.34, max(0.115, 5.4 / num)) if num <= _MAX_LABELS else 6.6 / num
     size = 6.2 if num > 20 else 8.0
     margin = 0.42 + (text_width_in(classes, size) if num <= _MAX_LABELS else 0.1)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.reporting.figures.canvas import NORMAL, SMALL, Drawing, draw, new_axes, new_figure
+from raytrain.reporting.figures.canvas import NORMAL, SMALL, Drawing, draw, new_axes, new_figure, shortened
 from raytrain.reporting.figures.palette import GRID, INK, Style
 
 SIDE_IN = 2.35
+LETTERS = 16  # of a name, so that four stand below the panels
 
 
 def embedding(
@@ -41,7 +42,7 @@ def embedding(
                 color=style.colour,
                 alpha=0.85,
                 markeredgewidth=0,
-                label=classes[number] if place == 0 else None,
+                label=shortened(classes[number], LETTERS) if place == 0 else None,
             )
         axes.set_xticks([])
         axes.set_yticks([])

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from raytrain.reporting.figures.canvas import NORMAL, Drawing, draw, new_axes, new_figure
+from raytrain.reporting.figures.canvas import NORMAL, Drawing, draw, new_axes, new_figure, shortened
 from raytrain.reporting.figures.palette import BAD, GOOD, INK, MUTED
 
 CELL_IN, GAP_IN, TEXT_IN = 0.62, 0.07, 0.17
@@ -67,9 +67,5 @@ def _picture(
         solid_capstyle="butt",
     )
     place = top + CELL_IN + 0.04
-    axes.text(left, place, _short(text), fontsize=6.5, color=colour, va="top")
+    axes.text(left, place, shortened(text, 9), fontsize=6.5, color=colour, va="top")
     axes.text(left + CELL_IN, place, note, fontsize=6.5, color=MUTED, va="top", ha="right")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 9 else text[:8] + "\u2026"

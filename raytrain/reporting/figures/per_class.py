@@ -15,6 +15,7 @@ from raytrain.reporting.figures.canvas import (
     label_axes,
     new_axes,
     new_figure,
+    shortened,
     text_width_in,
 )
 from raytrain.reporting.figures.palette import BAD, GOOD, GROUND, INK, MUTED
@@ -40,7 +41,7 @@ def per_class(
     if len(order) > MAX_ROWS:
         order = np.concatenate([order[: MAX_ROWS // 2], order[-MAX_ROWS // 2 :]])
         title += f", {MAX_ROWS} of {len(seen)}"
-    labels = [f"{classes[number]}  ({counts[number]})" for number in order]
+    labels = [f"{shortened(classes[number])}  ({counts[number]})" for number in order]
     height = 1.15 + ROW_IN * len(order)
     figure = new_figure(WIDTH_IN, height)
     axes = new_axes(figure, left=0.25 + text_width_in(labels, 7), right=0.2, top=0.62, bottom=0.5)

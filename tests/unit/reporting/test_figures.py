@@ -7,10 +7,20 @@ import pytest
 from numpy.typing import NDArray
 
 from raytrain.reporting.figures.canvas import draw, label_ends, new_axes, new_figure
-from raytrain.reporting.figures.confusion import worst_pairs
+from raytrain.reporting.figures.confusion import confusion, worst_pairs
+from raytrain.reporting.figures.embedding import embedding
 from raytrain.reporting.figures.forest import Row, forest
 from raytrain.reporting.figures.layers import layer_number
-from raytrain.reporting.figures.palette import GROUND, JOINED, pathway_styles, style_of, variables
+from raytrain.reporting.figures.palette import (
+    GROUND,
+    INK,
+    JOINED,
+    class_styles,
+    pathway_styles,
+    style_of,
+    variables,
+)
+from raytrain.reporting.figures.per_class import per_class
 
 THEMES = (0, 1)
 # G. M. Machado et al., "A Physiologically-based Model for Simulation of Color Vision Deficiency" (2009).
@@ -143,3 +153,27 @@ def test_missing_letters_are_said_once_in_words(
             warnings.simplefilter("error")
             draw(figure, name="greeting", title="", alt="")
     assert capsys.readouterr().err.count("WARNING: the figures' font lacks letters") == 1
+
+
+def test_names_that_are_longer_than_a_figure_is_wide_are_cut() -> None:
+    names = ["l" * 200, "$5_to_$10", "short"]
+    counts = np.array([[3, 1, 0], [0, 2, 0], [1, 0, 4]])
+    drawn = confusion(counts, names, colour=INK, name="c", title="", alt="")
+    bars = per_class(
+        np.array([0.5, 1, 0]),
+        np.zeros(3),
+        names,
+        counts.sum(axis=1),
+        name="b",
+        title="",
+        alt="",
+        unit="share",
+    )
+    points = {"trained": np.zeros((3, 2))}
+    styles = class_styles(range(3))
+    space = embedding(points, np.arange(3), styles, dict(enumerate(names)), name="e", title="", alt="")
+    for drawing, letters in ((drawn, 27), (bars, 27), (space, 15)):
+        assert "l" * letters + "\u2026" in drawing.svg
+        assert "l" * (letters + 1) not in drawing.svg
+        assert "$5_to_$10" in drawing.svg
+        assert "short" in drawing.svg
