@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pyte
     memory.check_memory(config_of(64), open_manifest(config.data))
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     memory.check_memory(config, open_manifest(config.data))
+
+
+def test_what_operators_are_standardised_by_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "usable_memory", lambda: 5 * 2**28)
+    config = config_of(1024)
+    config = replace(config, training=replace(config.training, batch_size=2))
+    shapes = replace(config.data, shapes=replace(config.data.shapes, num_train=300))
+    memory.check_memory(config, open_manifest(config.data))
+    with pytest.raises(
+        ConfigError, match=r"estimate of the standardisers of \d+ samples of 3\.0 MiB takes at least 1\.\d"
+    ):
+        memory.check_memory(config, open_manifest(shapes))
 
 
 def test_estimates_never_allocate(capsys: pytest.CaptureFixture[str]) -> None:
