@@ -53,6 +53,15 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """Return whether memory could not be had; torch has no error of its own for that on a CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb; turn errors into one line on stderr and an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -68,13 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError as error:
-        what = f" ({error})" if str(error) else ""
-        sys.stderr.write(
-            f"raytrain: out of memory{what}; lower training.batch_size, data.canvas_px or a width\n"
-        )
-        return ConfigError.exit_code
     except Exception as error:
+        if _out_of_memory(error):
+            what = f" ({str(error).splitlines()[0]})" if str(error) else ""
+            advice = "lower training.batch_size, data.canvas_px or a width"
+            sys.stderr.write(f"raytrain: out of memory{what}; {advice}\n")
+            return ConfigError.exit_code
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             where = error.filename or "a file"
             sys.stderr.write(f"raytrain: {where}: {error.strerror}; free space and run again\n")
