@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.decode.recordings import aedat2, aedat3, aedat4, arrays, bin40, dat, hdf5
-from pipelines.decode.recordings.columns import Columns
+from pipelines.decode.recordings import aedat2, aedat3, aedat4, arrays, bin40, dat, foreign, hdf5
+from pipelines.decode.recordings.column_order import MOST_PX
+from pipelines.decode.recordings.columns import Columns, Known
+from pipelines.forms.media import RECORDINGS
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import Recording
-
-NPY_MAGIC = b"\x93NUMPY"
-_MOST_PX = 2**16
+from raytrain.errors import RaytrainError
 
 
 def decode_events(
@@ -22,22 +22,29 @@ def decode_events(
     width: int = 0,
     height: int = 0,
     tick_us: float = 0.0,
+    columns: str = "",
     sort_within_us: int = 0,
 ) -> Recording:
     """Return a recording from a file's bytes, by what they begin with, else by the extension of its name.
 
-    width, height: of the sensor; 0: as the file says, where it does. tick_us: what one tick of a .npy or .h5
-    without a unit is; 0: seconds where stamps have fractions, else microseconds. sort_within_us: events that
-    come late by less are sorted in, and counted.
+    width, height, tick_us, columns: as in `Known`. sort_within_us: events that come late by less are sorted
+    in, and counted.
 
     Raises:
         BadSample: broken, cut off, a pixel outside the sensor, or time that runs back.
         ConfigError: a library that the format needs is not installed.
     """
+    known = Known(width=width, height=height, tick_us=tick_us, columns=columns)
     try:
-        return _checked(_decode(data, name, tick_us), width, height, sort_within_us)
+        with np.errstate(all="ignore"):  # what does not fit is found by its values
+            return _checked(_decode(data, name, known), width, height, sort_within_us)
     except MemoryError:
         raise BadSample(f"{len(data)} bytes of events do not fit in memory; cut the recording") from None
+    except (BadSample, RaytrainError):
+        raise
+    except Exception as error:  # damage surprises the libraries in ways that none of them lists
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise BadSample(f"cannot be read: {type(error).__name__}: {reason}") from error
 
 
 def _checked(columns: Columns, width: int, height: int, sort_within_us: int) -> Recording:
@@ -53,10 +60,11 @@ def _checked(columns: Columns, width: int, height: int, sort_within_us: int) -> 
         width=width,
         height=height,
         num_late=num_late,
+        read_as=columns.read_as,
     )
 
 
-def _decode(data: bytes, name: str, tick_us: float) -> Columns:
+def _decode(data: bytes, name: str, known: Known) -> Columns:
     ending = name.rpartition(".")[2].lower()
     if data.startswith(b"#!AER-DAT"):
         version = data[9:12]
@@ -69,23 +77,30 @@ def _decode(data: bytes, name: str, tick_us: float) -> Columns:
         raise BadSample(
             f"AEDAT of version {version.decode('ascii', 'replace')!r}; 2.0, 3.x and 4.0 can be read"
         )
-    if data.startswith(NPY_MAGIC):
-        return arrays.decode_npy(data, tick_us)
-    if data.startswith(hdf5.MAGIC):
-        return hdf5.decode_hdf5(data, tick_us)
+    for magic, decode in _BY_MAGIC.items():
+        if data.startswith(magic):
+            return decode(data, known)
+    if other := foreign.by_content(data):
+        raise BadSample(f"{other.what}, which is not read; {other.advice}")
     if ending == "bin":
         return bin40.decode_bin40(data)
     if ending == "dat":
         return dat.decode_dat(data)
-    known = ".bin, .dat, .aedat, .aedat4, .npy and .h5"
     what = "is empty" if not data else f"begins with {data[:8]!r}"
-    raise BadSample(f"no recording of events: {what}; {known} can be read")
+    raise BadSample(f"no recording of events: {what}; {', '.join(RECORDINGS.extensions)} can be read")
+
+
+_BY_MAGIC = {
+    arrays.NPY_MAGIC: arrays.decode_npy,
+    arrays.NPZ_MAGIC: arrays.decode_npz,
+    hdf5.MAGIC: hdf5.decode_hdf5,
+}
 
 
 def _check_inside(axis: str, places: NDArray[Any], size: int) -> None:
     if not places.size:
         return
-    limit = size or _MOST_PX
+    limit = size or MOST_PX
     if int(places.max()) < limit and (places.dtype.kind == "u" or int(places.min()) >= 0):
         return
     outside = (places < 0) | (places >= limit)

@@ -9,7 +9,7 @@ from pipelines.forms.media import RECORDINGS
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import Recording
 from pipelines.generated import is_generated, make_sample
-from pipelines.storage.event_payload import parse_payload
+from pipelines.storage.event_payload import EventPayload, parse_payload
 from pipelines.storage.event_shards import unpack_recording
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.payload import read_payload
@@ -80,15 +80,16 @@ def decode_row(row: Row, storage: Storage, config: DataConfig) -> tuple[Recordin
     name = _file_name(row.uri, row.key)
     if layout.start_us is None or layout.end_us is None:
         data = read_payload(row, storage)
-        return _decoded(data, name, config, **size, tick_us=layout.tick_us), data
+        return _decoded(data, name, config, layout, size), data
     place = (
         *(storage.root, row.uri, row.offset, row.size, row.checksum),
-        *(width, height, layout.tick_us, config.events.sort_within_us),
+        *(width, height, layout.tick_us, config.events.tick_us),
+        *(config.events.columns, config.events.sort_within_us),
     )
     kept = _kept.take(place)
     if kept is None:
         data = read_payload(row, storage)
-        kept = _decoded(data, name, config, **size, tick_us=layout.tick_us), data
+        kept = _decoded(data, name, config, layout, size), data
         _kept.put(place, kept)
     else:
         count_opened()
@@ -102,8 +103,18 @@ def decode_row(row: Row, storage: Storage, config: DataConfig) -> tuple[Recordin
     return window, data
 
 
-def _decoded(data: bytes, name: str, config: DataConfig, **known: Any) -> Recording:
-    return decode_events(data, name=name, **known, sort_within_us=config.events.sort_within_us)
+def _decoded(
+    data: bytes, name: str, config: DataConfig, layout: EventPayload, size: dict[str, int]
+) -> Recording:
+    events = config.events
+    return decode_events(
+        data,
+        name=name,
+        **size,
+        tick_us=events.tick_us or layout.tick_us,
+        columns=events.columns,
+        sort_within_us=events.sort_within_us,
+    )
 
 
 def _file_name(uri: str, key: str) -> str:

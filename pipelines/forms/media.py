@@ -42,7 +42,7 @@ MEDIA = (IMAGES, VIDEOS)
 
 RECORDINGS = Medium(
     "recordings",
-    (".bin", ".dat", ".aedat", ".aedat4", ".npy", ".h5", ".hdf5"),
+    (".bin", ".dat", ".aedat", ".aedat4", ".npy", ".npz", ".h5", ".hdf5"),
     "events",
     "recordings",
 )

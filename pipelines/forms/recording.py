@@ -24,6 +24,8 @@ class Recording:
     height: int = 0
     num_late: int = 0
     """events that stood behind later ones in the file and were sorted in"""
+    read_as: str = ""
+    """what the file does not say and was told by value, in words; empty: nothing"""
 
     def __len__(self) -> int:
         return len(self.t)

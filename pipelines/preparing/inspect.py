@@ -131,7 +131,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
     sizes: Counter[Size] = Counter()
     checksums = _Checksums()
     frames, seconds = array("q"), array("d")
-    leads, late = _Seen(), _Seen()
+    leads, late, read_as = _Seen(), _Seen(), Counter[str]()
     num_bytes = 0
     for sample in examine_rows(manifest, range(len(manifest)), storage=storage, config=config):
         if sample.reason:
@@ -144,7 +144,9 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
                 frames.append(sample.num_frames)
                 seconds.append(sample.duration_s)
             leads.add(sample.row, sample.num_lead)
-            late.add(sample.row, sample.recording.num_late if sample.recording is not None else 0)
+            if sample.recording is not None:
+                late.add(sample.row, sample.recording.num_late)
+                read_as[sample.recording.read_as] += bool(len(sample.recording))
             num_bytes += len(sample.payload)
         if progress:
             progress(sample.row + 1, len(manifest))
@@ -169,6 +171,7 @@ def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = No
         warnings=(
             *_warnings(manifest, config, splits=splits, duplicates=duplicates, num_bad=len(bad)),
             *_came_late(manifest, leads, late),
+            *_read_differently(read_as),
         ),
     )
 
@@ -211,6 +214,13 @@ def _came_late(manifest: Manifest, leads: _Seen, late: _Seen) -> Iterator[str]:
             f"{late.samples} recordings have events that come late, e.g. {keys[late.first]}: {late.times} in "
             "all, less than data.events.sort_within_us late, are sorted in"
         )
+
+
+def _read_differently(read_as: Counter[str]) -> Iterator[str]:
+    found = [(count, how or "their format says") for how, count in read_as.most_common() if count]
+    if len(found) > 1:
+        shown = ", ".join(f"{count} as {how}" for count, how in found)
+        yield f"the recordings are not all read alike: {shown} (data.events.columns, data.events.time_unit)"
 
 
 def _count_splits(manifest: Manifest) -> dict[str, SplitCount]:

@@ -4,17 +4,18 @@ import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.decode.events import decode_events
-from pipelines.decode.recordings import bin40, dat
+from pipelines.decode.recordings import arrays, bin40, dat
 from pipelines.forms.media import RECORDINGS as MEDIUM
 from pipelines.forms.media import extension, is_hidden
 from pipelines.forms.quarantine import BadSample
+from pipelines.forms.recording import Recording
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
+from pipelines.storage.event_payload import parse_payload
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
@@ -22,7 +23,9 @@ from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
 _HEADER_BYTES = 4096
-_NPY_MAGIC = b"\x93NUMPY"
+_SAY_LITTLE = (".npy", ".npz", ".h5", ".hdf5")
+"""files of numbers: what is what in them is told by value"""
+_MOST_LOOKED_AT = 5
 
 Place = Callable[[str], "tuple[str, str, str] | None"]
 """path below the base -> split, class name and group (empty: its own); None: no sample"""
@@ -120,6 +123,7 @@ def finish_manifest(
     return replace(
         manifest,
         table=table,
+        notes=(*manifest.notes, *_told_by_value(manifest, storage, config)),
         modality="events",
         sensor_width=config.events.sensor_width or sensor[0],
         sensor_height=config.events.sensor_height or sensor[1],
@@ -137,8 +141,7 @@ def sensor_of(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple
     uri = manifest.table["uri"][0].as_py()
     reason = "it does not say"
     try:
-        sort_within_us = config.events.sort_within_us
-        recording = decode_events(storage.read_bytes(uri), name=uri, sort_within_us=sort_within_us)
+        recording = _recording(0, manifest, storage, config)
         if recording.width and recording.height:
             return recording.width, recording.height
     except BadSample as bad:
@@ -146,6 +149,44 @@ def sensor_of(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple
     raise ConfigError(
         f"data.root {storage.root}: the sensor's size is not known from {uri} ({reason}); set "
         "data.events.sensor_width and data.events.sensor_height"
+    )
+
+
+def _told_by_value(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple[str, ...]:
+    """Return the note of how files that do not say what they hold are read, by the first with events."""
+    note: tuple[str, ...] = ()
+    for number, uri in enumerate(manifest.table["uri"].slice(0, _MOST_LOOKED_AT).to_pylist()):
+        if extension(uri) not in _SAY_LITTLE:
+            return note
+        try:
+            recording = _recording(number, manifest, storage, config)
+        except BadSample as bad:
+            note = note or (f"{uri} cannot be read: {bad.reason}",)
+            continue
+        if len(recording):
+            lasts = f"{len(recording)} events in {recording.duration_us / 1e6:.4g} s"
+            settings = "data.events.columns, data.events.time_unit"
+            return (f"{uri} is read as {recording.read_as}: {lasts} (by value; {settings})",)
+    return note
+
+
+def _recording(number: int, manifest: Manifest, storage: Storage, config: DataConfig) -> Recording:
+    """Return the recording of the file of a row.
+
+    Raises:
+        BadSample: it cannot be read.
+    """
+    row, events = manifest.table.slice(number, 1), config.events
+    uri = row["uri"][0].as_py()
+    payload = row["payload"][0].as_py() if "payload" in row.column_names else ""
+    return decode_events(
+        storage.read_bytes(uri),
+        name=uri,
+        width=events.sensor_width,
+        height=events.sensor_height,
+        tick_us=events.tick_us or parse_payload(payload or "").tick_us,
+        columns=events.columns,
+        sort_within_us=events.sort_within_us,
     )
 
 
@@ -169,10 +210,9 @@ def count_events(storage: Storage, path: str, size: int) -> int:
 
 
 def _npy_length(head: bytes) -> int:
-    if not head.startswith(_NPY_MAGIC):
-        return -1
-    file = io.BytesIO(head)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape = read(file)[0]
-    return int(shape[0]) if shape else -1
+    """Return the events of the array that a file's first bytes announce, -1 where they announce none."""
+    shape, _, dtype = arrays.read_npy_header(io.BytesIO(head))
+    if dtype.names or len(shape) != 2:
+        return int(shape[0]) if shape else -1
+    # Of [4, 4] the values decide, which gives the same number.
+    return next((shape[1 - axis] for axis in (1, 0) if shape[axis] == 4), -1)

@@ -7,7 +7,8 @@ whatever else is no sample is counted in a note.
 
 from collections.abc import Callable, Iterable
 
-from pipelines.forms.media import IMAGES, MEDIA, Medium
+from pipelines.decode.recordings import foreign
+from pipelines.forms.media import IMAGES, MEDIA, RECORDINGS, Medium, extension
 from pipelines.sources.media import describe, left_out, split_by_medium
 from pipelines.sources.ready_split import Found, read_splits
 from pipelines.sources.samples import Sample, build_manifest
@@ -42,6 +43,7 @@ def read_class_folders(
     if not files:
         raise DataError(
             f"data.root {storage.root}: no {medium.name} ({', '.join(medium.extensions)}); {describe(others)}"
+            f"{_advice(medium, others)}"
         )
     if config.source == "auto":
         _check_unmixed(files, others, medium, storage.root)
@@ -76,6 +78,12 @@ def read_class_folders(
         modality=medium.modality,
         notes=left_out(len(files), others),
     )
+
+
+def _advice(medium: Medium, others: list[FileInfo]) -> str:
+    """Say how to convert recordings of a format that is known and not read."""
+    known = foreign.by_suffix(extension(file.path) for file in others) if medium is RECORDINGS else None
+    return f"; {known}" if known else ""
 
 
 def _check_unmixed(files: list[FileInfo], others: list[FileInfo], medium: Medium, root: str) -> None:

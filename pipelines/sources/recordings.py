@@ -29,6 +29,7 @@ from raytrain.errors import DataError
 
 WINDOWS_FILE = "windows.csv"
 _COLUMNS = ("file", "label", "start_us", "end_us")
+_LABELS = "_labels.csv"
 _SPLITS = READY_SPLITS | {"probe_train": "probe_train", "": "train"}
 
 
@@ -55,8 +56,30 @@ def read_recordings(config: DataConfig, storage: Storage) -> Manifest:
     if detect(storage):
         manifest = _read_windows(config, storage)
     else:
-        manifest = read_class_folders(config, storage, RECORDINGS)
+        manifest = _with_lists(read_class_folders(config, storage, RECORDINGS), storage)
     return finish_manifest(manifest, storage, config, sensor=sensor_of(manifest, storage, config))
+
+
+def _with_lists(manifest: Manifest, storage: Storage) -> Manifest:
+    """Return a manifest without classes with a note of label lists beside its recordings.
+
+    Raises:
+        DataError: the one folder of DVS128 Gesture as published counts as one class.
+    """
+    if len(manifest.classes) > 1:
+        return manifest
+    lists = [file.path for file in storage.list_files() if file.path.lower().endswith(_LABELS)]
+    if not lists:
+        return manifest
+    says = (
+        f"{len(lists)} lists of labels lie beside the recordings, e.g. {lists[0]}, as DVS128 Gesture is "
+        f"published; write {WINDOWS_FILE} into data.root with the columns file,label,start_us,end_us,split,"
+        "group: a line for each line of theirs (class, startTime_usec, endTime_usec), the split by "
+        "trials_to_train.txt and trials_to_test.txt, the group the user"
+    )
+    if manifest.classes:
+        raise DataError(f"data.root {storage.root}: {says}")
+    return replace(manifest, notes=(*manifest.notes, says))
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _ways(recordings: list[Recording], folder: str) -> dict[str, Callable[[], in
     paths = [Path(folder, f"{number}.bin") for number in range(len(recordings))]
     for path, recording in zip(paths, recordings, strict=True):
         path.write_bytes(bin_bytes(recording))
-    size = {"width": recordings[0].width, "height": recordings[0].height}
+    size: dict[str, Any] = {"width": recordings[0].width, "height": recordings[0].height}
     ways: dict[str, Callable[[], int]] = {}
     if importlib.util.find_spec("tonic") is not None:
         ways["tonic"] = _tonic(paths)

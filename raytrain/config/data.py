@@ -143,6 +143,10 @@ class EventsConfig:
     sort_within_us: int = 1000
     """events of a file that come late by less are sorted in and counted, as merged USB packets leave them; by
     more: the recording is bad"""
+    columns: str = ""
+    """order of the columns of .npy, .npz and .h5 files of [N, 4], e.g. txyp; empty: told by their values"""
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    """of the stamps of .npy, .npz and .h5 files; auto: the data set's own, else told by their size"""
     slice_ms: float = 0.0
     """`raytrain prepare --shards encoded` cuts recordings into slices of this time; 0: by events, or whole"""
     slice_events: int = 0
@@ -162,8 +166,17 @@ class EventsConfig:
                 f"data.events.sensor_width is {self.sensor_width}, data.events.sensor_height "
                 f"{self.sensor_height}; set both or neither"
             )
+        if self.columns and sorted(self.columns) != sorted("xytp"):
+            raise ConfigError(
+                f"data.events.columns is {self.columns!r}; it must be x, y, t and p in their order, e.g. txyp"
+            )
         if self.slice_ms and self.slice_events:
             raise ConfigError("data.events.slice_ms and data.events.slice_events are both set; drop one")
+
+    @property
+    def tick_us(self) -> float:
+        """Microseconds a tick of stamps, as set; 0: not set."""
+        return {"auto": 0.0, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[self.time_unit]
 
     @property
     def slice_us(self) -> int:

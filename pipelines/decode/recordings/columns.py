@@ -12,6 +12,19 @@ Integers = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a recording beside its bytes."""
+
+    width: int = 0
+    """of the sensor in px; 0: as the file says, where it does"""
+    height: int = 0
+    tick_us: float = 0.0
+    """what one tick of stamps without a unit is; 0: told by their size"""
+    columns: str = ""
+    """order of the columns of [N, 4], e.g. "txyp"; empty: told by their values"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Events in the order of the file; x, y, p of any integer type, t in microseconds."""
 
@@ -23,6 +36,10 @@ class Columns:
     width: int = 0
     """of the sensor, where the file says it"""
     height: int = 0
+    read_as: str = ""
+    """what the file does not say and was told by value, in words; empty: nothing"""
+    tick_us: float = 1.0
+    """what a tick of the stored stamps was"""
 
 
 def unwrap(stamps: NDArray[np.int64], bits: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Prophesee .dat (N-CARS): a text header of lines that begin with %, event type and size, then 8-byte events.
 
-An event is u32 time in microseconds, then x in 14 bits, y in 14 and polarity in 4, little-endian.
+A file without that header, as their toolbox reads it, holds 2D events. An event is u32 time in microseconds,
+then x in 14 bits, y in 14 and polarity in 4, little-endian.
 """
 
 import re
@@ -21,6 +22,8 @@ def header_bytes(data: bytes) -> int:
     Raises:
         BadSample: no .dat, or events of another kind.
     """
+    if not data.startswith(b"%"):
+        return 0
     start = 0
     while data[start : start + 1] == b"%":
         end = data.find(b"\n", start)

@@ -1,59 +1,141 @@
-""".h5 of events: columns x, y, t, p in the group `events`, in another usual one, or in the file itself.
+""".h5 of events: data sets x, y, t, p in one group, or one data set of events, wherever they lie in the file.
 
-`t_offset` beside them, as DSEC has it, is added. Needs h5py, which is loaded here only.
+Where several groups hold events, as of a stereo pair, the usual ones come first. `t_offset` beside them or in
+the file itself, as DSEC has it, is added. Needs h5py, which is loaded here only.
 """
 
+import contextlib
 import io
+import itertools
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipelines.decode.recordings.arrays import NAMES, from_arrays
-from pipelines.decode.recordings.columns import Columns
+from pipelines.decode.recordings.arrays import from_array, from_columns, named_fields
+from pipelines.decode.recordings.columns import Columns, Known
 from pipelines.forms.bombs import refuse_bomb
 from pipelines.forms.quarantine import BadSample
 from raytrain.errors import ConfigError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-_GROUPS = ("events", "CD/events", "davis/left/events", "")
+_FIRST = ("events", "CD/events", "davis/left/events", "prophesee/left", "")
+_MOST_OBJECTS = 2000
+_OFFSET = "t_offset"
 
 
-def decode_hdf5(data: bytes, tick_us: float = 0.0) -> Columns:
-    """Return the events; `tick_us` as in `decode_npy`.
+@dataclass(frozen=True)
+class _Place:
+    """Where events lie: a group with its columns, or a data set."""
+
+    name: str
+    node: Any
+    fields: dict[str, str]
+    """of a group: which member is x, y, t, p; empty: the node is a data set"""
+
+    @property
+    def datasets(self) -> list[Any]:
+        return [self.node[field] for field in self.fields.values()] or [self.node]
+
+
+def decode_hdf5(data: bytes, known: Known) -> Columns:
+    """Return the events.
 
     Raises:
-        BadSample: damaged, or no such columns.
+        BadSample: damaged, no such columns, or in several places of which none is a usual one.
         ConfigError: h5py is not installed.
     """
     try:
         import h5py
     except ImportError:
-        raise ConfigError("recordings in .h5 files need h5py: pip install h5py") from None
+        raise ConfigError("recordings in .h5 files need h5py: pip install raytrain[events]") from None
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - makes the codecs known that DSEC and Prophesee compress with
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            columns, offset = _columns(file, len(data))
-    except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
-        raise BadSample(f".h5: cannot be read: {str(error)[:120]}") from None
-    found = from_arrays(columns, tick_us)
-    return Columns(x=found.x, y=found.y, t=found.t + offset, p=found.p)
+            place = _place(file, h5py)
+            offsets = [node[_OFFSET] for node in (place.node, file) if _is_parent(node) and _OFFSET in node][
+                :1
+            ]
+            _check_extent([*place.datasets, *offsets], file, len(data))
+            found = _read(place, known)
+            return _moved(found, offsets[0]) if offsets else found
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise BadSample(f".h5: cannot be read: {_in_words(error)}") from None
 
 
-def _columns(file: Any, stored: int) -> tuple[dict[str, Any], int]:
-    for name in _GROUPS:
-        group = file.get(name) if name else file
-        if group is None:
+def _read(place: _Place, known: Known) -> Columns:
+    if place.fields:
+        return from_columns(
+            {name: np.asarray(place.node[field]) for name, field in place.fields.items()}, known
+        )
+    return from_array(np.asarray(place.node), known, f".h5: {place.name}")
+
+
+def _moved(found: Columns, stored: Any) -> Columns:
+    """Return the events with the offset of their stamps added."""
+    offset = np.asarray(stored)
+    if offset.size != 1 or offset.dtype.kind not in "iuf" or not np.isfinite(offset).all():
+        raise BadSample(f".h5: {_OFFSET} is {offset.dtype} of shape {offset.shape}; it must be one number")
+    moved = found.t + round(offset.item() * found.tick_us)
+    return Columns(x=found.x, y=found.y, t=moved, p=found.p, read_as=found.read_as)
+
+
+def _place(file: Any, h5py: Any) -> _Place:
+    """Return where the events lie."""
+    places = {place.name: place for place in _places(file, h5py)}
+    if len(places) > 1:
+        places = {name: place for name, place in places.items() if name in _FIRST} or places
+        first = next((name for name in _FIRST if name in places), None)
+        if first is None:
+            raise BadSample(
+                f".h5: events lie in {' and '.join(list(places)[:3])}; keep one of them in a file"
+            )
+        return places[first]
+    if not places:
+        raise BadSample(f".h5: no columns x, y, t, p, e.g. events/x; it holds {', '.join(_names(file)[:6])}")
+    return next(iter(places.values()))
+
+
+def _places(file: Any, h5py: Any) -> Iterator[_Place]:
+    """Yield all places of events, without following links into other files."""
+    nodes: list[tuple[str, Any]] = [("", file)]
+    for number, (name, node) in enumerate(nodes):
+        if number > _MOST_OBJECTS:
+            return
+        if isinstance(node, h5py.Dataset):
+            if named_fields(node.dtype.names or ()) or _is_table(name, node):
+                yield _Place(name, node, {})
             continue
-        members = _members(group)
-        fields = {wanted: next((key for key in NAMES[wanted] if key in members), None) for wanted in "xytp"}
-        if None in fields.values():
+        members = [key for key in _names(node) if isinstance(node.get(key, getlink=True), h5py.HardLink)]
+        inner = {key: node[key] for key in members}
+        fields = named_fields(key for key, member in inner.items() if isinstance(member, h5py.Dataset))
+        if fields:
+            yield _Place(name, node, fields)
             continue
-        times = [file["t_offset"]] if "t_offset" in file else []
-        stored_columns = [group[key] for key in fields.values()] if hasattr(group, "keys") else [group]
-        _check_extent([*stored_columns, *times], file, stored)
-        offset = int(np.asarray(times[0]).reshape(())) if times else 0
-        return {wanted: np.asarray(group[key]) for wanted, key in fields.items()}, offset
-    raise BadSample(f".h5: no columns x, y, t, p, e.g. events/x; it holds {', '.join(list(file)[:6])}")
+        nodes += [(f"{name}/{key}" if name else key, member) for key, member in inner.items()]
+
+
+def _is_table(name: str, node: Any) -> bool:
+    called = name.rpartition("/")[2].lower().startswith("event")
+    return called and node.ndim == 2 and 4 in node.shape
+
+
+def _is_parent(node: Any) -> bool:
+    return hasattr(node, "keys")
+
+
+def _names(node: Any) -> list[str]:
+    return list(itertools.islice(node, _MOST_OBJECTS))
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "filter" in text or "plugin" in text:
+        return "compressed by a codec that is not installed: pip install raytrain[events]"
+    return text[:120]
 
 
 def _check_extent(datasets: list[Any], file: Any, stored: int) -> None:
@@ -62,15 +144,9 @@ def _check_extent(datasets: list[Any], file: Any, stored: int) -> None:
         if dataset.file != file or dataset.external or dataset.is_virtual:
             raise BadSample(f".h5: the column {dataset.name} leads to another file")
     # A chunk is unpacked as a whole, however little of it is the data set's.
-    sizes = [dataset.dtype.itemsize * max(dataset.size, *_chunk(dataset)) for dataset in datasets]
+    sizes = [dataset.dtype.itemsize * max(dataset.size or 0, *_chunk(dataset)) for dataset in datasets]
     refuse_bomb(sum(sizes), stored, ".h5")
 
 
 def _chunk(dataset: Any) -> list[int]:
     return [math.prod(dataset.chunks)] if dataset.chunks else [0]
-
-
-def _members(group: Any) -> set[str]:
-    if hasattr(group, "keys"):
-        return set(group.keys())
-    return set(group.dtype.names or ())

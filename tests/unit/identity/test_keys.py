@@ -139,7 +139,8 @@ def test_every_setting_that_could_name_a_file_is_known() -> None:
         if not name.startswith(("data.csv.", "data.splits.", "pathways."))
     }
     # where data and results lie, a layout of data, and what a probe fits, which no key is made of
-    assert of_run == {"preset", "out", "data.root", "data.source", "probe.protocols", "cache.folder"}
+    no_ingredient = {"preset", "out", "data.root", "data.source", "probe.protocols", "cache.folder"}
+    assert of_run == no_ingredient | {"data.events.columns"}  # four letters
 
 
 def test_the_number_of_epochs_counts_where_the_rate_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,9 @@ def test_no_events_and_one(name):
     ]
     for count in (0, 1):
         part = RECORDING.part(0, count)
-        assert same(decode(writers[index](part), name), part)
+        # The one event of [1, 4] numbers does not tell stamps from places.
+        columns = "xypt" if name == "xypt.npy" else "xytp"
+        assert same(decode(writers[index](part), name, columns=columns), part)
 
 
 def test_a_file_says_the_size_of_its_sensor_unless_the_caller_does():

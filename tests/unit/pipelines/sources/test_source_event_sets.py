@@ -306,9 +306,49 @@ def test_a_broken_list_of_windows(tmp_path: Path, line: str, words: str) -> None
 def test_events_that_come_late_are_not_why_a_sensor_is_unknown(tmp_path: Path) -> None:
     put(tmp_path, {f"{c}/{n}.npy": b"" for c in "pq" for n in range(5)})
     for path in tmp_path.glob("*/*.npy"):
-        np.save(path, np.array([[5, 6, 500, 1], [1, 2, 400, 0], [3, 4, 900, 1]]))
+        np.save(path, np.array([[5, 6, 70_500, 1], [1, 2, 70_400, 0], [3, 4, 70_900, 1]]))
     with pytest.raises(ConfigError, match=r"not known from p/0\.npy \(it does not say\); set"):
         read(tmp_path)
+
+
+SIZED = EventsConfig(sensor_width=34, sensor_height=30)
+
+
+def test_how_numbers_are_read_is_said(tmp_path: Path) -> None:
+    table = xytp(ONE, seconds=True)[:, [2, 0, 1, 3]]
+    put(tmp_path, {f"{c}/{n}.npy": npy_file(table) for c in "pq" for n in range(5)})
+    put(tmp_path, {"p/0.npy": npy_file(table[:0])})
+    manifest = read(tmp_path, events=SIZED)
+    span = f"300 events in {ONE.duration_us / 1e6:.4g} s"
+    assert manifest.notes == (
+        f"p/1.npy is read as columns t, x, y, p; stamps in seconds: {span} (by value; data.events.columns, "
+        "data.events.time_unit)",
+    )
+
+
+def test_events_are_counted_whichever_way_an_array_lies(tmp_path: Path) -> None:
+    by_rows = npy_file(np.ascontiguousarray(xytp(ONE).T))
+    put(tmp_path, {f"{c}/{n}.npy": by_rows if n % 2 else npy_file(xytp(ONE)) for c in "pq" for n in range(5)})
+    counts = read(tmp_path, events=SIZED).num_events
+    assert counts is not None
+    assert set(counts.tolist()) == {300}
+
+
+def test_dvs128_gesture_as_published_names_the_list_that_it_needs(tmp_path: Path) -> None:
+    put(tmp_path, {f"DvsGesture/user{n:02d}_led.aedat": aedat2_file(ONE) for n in range(4)})
+    put(tmp_path, {f"DvsGesture/user{n:02d}_led_labels.csv": b"class,startTime_usec\n" for n in range(4)})
+    with pytest.raises(DataError, match=r"4 lists of labels.*user00_led_labels\.csv.*write windows\.csv"):
+        read(tmp_path, events=SIZED)
+    flat = read(tmp_path / "DvsGesture", events=SIZED)
+    assert "write windows.csv" in flat.notes[-1]
+
+
+def test_recordings_of_another_format_say_how_to_convert_them(tmp_path: Path) -> None:
+    put(tmp_path, {f"{c}/{n}.raw": b"% evt 3.0\n" for c in "pq" for n in range(5)})
+    with pytest.raises(
+        DataError, match=r"found 10 files: 10 \.raw; a raw stream of a Prophesee camera; make \.h5"
+    ):
+        read(tmp_path, source="recordings")
 
 
 def test_a_sensor_of_unknown_size_is_asked_for(tmp_path: Path) -> None:
