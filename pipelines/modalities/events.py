@@ -19,7 +19,7 @@ from pipelines.storage.manifest import Manifest
 from pipelines.storage.payload import checksum
 from pipelines.storage.places import Storage
 from pipelines.storage.rows import Row
-from raytrain.config.data import DataConfig
+from raytrain.config.data import DataConfig, EventsConfig
 from raytrain.config.operators import UNCHANGED, CountConfig, EventOperatorConfig
 from raytrain.config.pathway import PathwayConfig
 from raytrain.config.run import RunConfig
@@ -97,6 +97,11 @@ class EventModality(Modality):
             events = data.events
             request |= {"slice_us": events.slice_us, "slice_events": events.slice_events}
             request["compression"] = events.compression
+            # Packed once, events are no longer read so: only where it is set, to know folders of before.
+            read_as = {name: getattr(events, name) for name in ("columns", "time_unit", "sort_within_us")}
+            request |= {
+                name: value for name, value in read_as.items() if value != getattr(EventsConfig(), name)
+            }
         return request
 
     def request(self, pathway: PathwayConfig) -> str:

@@ -2,6 +2,7 @@
 
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.decode.read_events import read_events
+from pipelines.preparing.prepare import prepare
 from pipelines.sources import open_manifest, open_storage
 from pipelines.storage.manifest import Manifest
 from raytrain.config.data import DataConfig, EventsConfig
@@ -389,3 +391,18 @@ def test_real_sets(real_data: Path) -> None:
     assert manifest.num_events is not None
     for row in range(0, 625, 60):
         assert len(read_events(manifest.row(row), storage, objects)) == manifest.num_events[row]
+
+
+def test_packed_recordings_are_not_taken_for_those_of_another_order(tmp_path: Path) -> None:
+    put(tmp_path / "in", {f"{c}/{n}.npy": npy_file(xytp(ONE)) for c in "pq" for n in range(5)})
+
+    def pack(**events: Any) -> bool:
+        config = DataConfig(root=str(tmp_path / "in"), events=replace(SIZED, **events))
+        return prepare(config, str(tmp_path / "out"), shards="encoded").already_done
+
+    assert not pack()
+    assert pack()
+    with pytest.raises(ConfigError, match="already holds a manifest of other data or settings"):
+        pack(columns="yxtp")
+    with pytest.raises(ConfigError, match="already holds a manifest of other data or settings"):
+        pack(time_unit="ms")
