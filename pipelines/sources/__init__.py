@@ -29,8 +29,10 @@ from pipelines.sources.csv import read_csv
 from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import read_folder
 from pipelines.sources.join import join_manifests, roles_by_root
+from pipelines.sources.left_out import left_out
 from pipelines.sources.media import first_medium
 from pipelines.sources.moving_shapes import read_moving_shapes
+from pipelines.sources.own_folders import is_own
 from pipelines.sources.shapes import read_shapes
 from pipelines.storage.archive import ArchiveStorage, is_archive, is_gzipped, refuse_gzipped
 from pipelines.storage.manifest import MANIFEST_FILE, Manifest
@@ -173,7 +175,8 @@ def _read_file(config: DataConfig, root: str) -> Manifest:
             )
         listed = replace(config, root=folder, csv=replace(config.csv, file=name))
         read = SOURCES["csv" if config.source == "auto" else config.source].read
-        return read(listed, open_storage(folder or "/", config))
+        storage = open_storage(folder or "/", config)
+        return _accounted(read(listed, storage), storage)
     raise DataError(
         f"data.root {config.root}: is a file; name the folder that holds the data set, a .tar or .zip of it, "
         "or a .csv list"
@@ -181,8 +184,15 @@ def _read_file(config: DataConfig, root: str) -> Manifest:
 
 
 def _read_layout(config: DataConfig, storage: Storage) -> Manifest:
+    if storage.exists("config.toml") and is_own(_names(storage)):
+        raise DataError(f"data.root {config.root}: is the folder of a run; name the folder of its data")
+    return _accounted(SOURCES[_layout(config, storage)].read(config, storage), storage)
+
+
+def _layout(config: DataConfig, storage: Storage) -> str:
+    """Return the name of the layout that the root holds."""
     if config.source != "auto":
-        return SOURCES[config.source].read(config, storage)
+        return config.source
     found = [name for name, source in SOURCES.items() if source.detect and source.detect(storage)]
     if len(found) > 1:
         raise ConfigError(
@@ -192,7 +202,25 @@ def _read_layout(config: DataConfig, storage: Storage) -> Manifest:
         found = [
             name for name, source in SOURCES.items() if source.recognise and source.recognise(storage, first)
         ]
-    return SOURCES[found[0] if found else "folder"].read(config, storage)
+    return found[0] if found else "folder"
+
+
+def _names(storage: Storage) -> set[str]:
+    return {file.path for file in storage.list_files(recursive=False)}
+
+
+def _accounted(manifest: Manifest, storage: Storage) -> Manifest:
+    """Return the manifest with a note, before all others, of the files below the root that are no samples.
+
+    Across a network only where the layout listed all files itself: a bucket may hold far more than the data.
+    """
+    if "://" in storage.root and storage.listed is None and not isinstance(storage, ArchiveStorage):
+        return manifest
+    try:
+        notes = left_out(manifest, storage.all_files(), storage.lists).note()
+    except DataError as error:  # beside the layout, where nothing was looked for
+        notes = (f"not counted what is left out: {error}",)
+    return replace(manifest, notes=(*notes, *manifest.notes))
 
 
 def _on_every_node(root: str) -> str:

@@ -140,6 +140,7 @@ def _read_list(settings: CsvConfig, storage: Storage) -> _List:
     path = settings.file or _only_list(storage)
     where = f"{storage.root}/{path}"
     try:
+        storage.lists.add(path)
         data = storage.read_bytes(path)
         text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
     except BadSample as bad:
@@ -215,7 +216,7 @@ def _inside(path: str, listed: _List, line: int, root: str) -> str:
 
 def _sizes(paths: list[str], listed: _List, storage: Storage) -> dict[str, int]:
     """Return the bytes of each listed file; all must be there."""
-    known = {file.path: file.size for file in storage.list_files()}
+    known = {file.path: file.size for file in storage.all_files()}
     missing = [path for path in paths if path not in known]
     if missing:
         shown = ", ".join(missing[:_SHOWN])

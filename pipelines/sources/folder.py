@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from pipelines.decode.recordings import foreign
 from pipelines.forms.media import IMAGES, MEDIA, RECORDINGS, Medium, extension
-from pipelines.sources.media import describe, left_out, split_by_medium
+from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.ready_split import Found, read_splits
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.listing import FileInfo
@@ -39,7 +39,7 @@ def read_class_folders(
         DataError: no such files, some that lie in no class folder, or, where the layout was guessed, files of
             another medium beside them.
     """
-    files, others = split_by_medium(storage.list_files(), medium)
+    files, others = split_by_medium(storage.all_files(), medium)
     if not files:
         raise DataError(
             f"data.root {storage.root}: no {medium.name} ({', '.join(medium.extensions)}); {describe(others)}"
@@ -76,7 +76,6 @@ def read_class_folders(
         classes=classes,
         config=config,
         modality=medium.modality,
-        notes=left_out(len(files), others),
     )
 
 
@@ -99,7 +98,7 @@ def _check_unmixed(files: list[FileInfo], others: list[FileInfo], medium: Medium
 
 def has_ready_split(storage: Storage) -> bool:
     """Return whether the root holds train/<class>/ beside other splits only."""
-    return bool(read_splits(split_by_kind(storage.list_files())[0], root=storage.root, medium=IMAGES))
+    return bool(read_splits(split_by_kind(storage.all_files())[0], root=storage.root, medium=IMAGES))
 
 
 def is_image(path: str) -> bool:

@@ -43,7 +43,7 @@ def read_frames(config: DataConfig, storage: Storage) -> Manifest:
             "the folder"
         )
     base = _davis_base(storage)
-    files, others = split_by_medium(storage.list_files(base or ""), IMAGES)
+    files, others = split_by_medium(storage.list_files(base) if base else storage.all_files(), IMAGES)
     if not files:
         what = f"no frames ({', '.join(IMAGES.extensions)}) in folders"
         raise DataError(f"data.root {join(storage.root, base or '')}: {what}; {describe(others)}")
@@ -137,8 +137,6 @@ def _davis_splits(storage: Storage, base: str, names: list[str]) -> tuple[dict[s
     notes = []
     if len(splits) < len(listed):
         notes.append(f"{folder}: {len(listed) - len(splits)} of {len(listed)} listed sequences are missing")
-    if len(splits) < len(names):
-        notes.append(f"{folder}: {len(names) - len(splits)} sequences are in no list; left out")
     if "pretrain" not in splits.values():
         notes.append(f"{folder}: no sequence of train.txt is there; those of val.txt are for pretraining")
         splits = dict.fromkeys(splits, "pretrain")

@@ -235,6 +235,7 @@ def _read_list(storage: Storage, path: str) -> dict[str, int]:
 
 def _rows(storage: Storage, path: str, *, delimiter: str, wanted: str) -> list[dict[str, str]]:
     try:
+        storage.lists.add(path)
         text = storage.read_bytes(path).decode("utf-8-sig")
         return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
     except BadSample as bad:

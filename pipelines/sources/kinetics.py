@@ -63,7 +63,7 @@ def read_kinetics(config: DataConfig, storage: Storage) -> Manifest:
     if named and not storage.exists(named[0]):
         raise ConfigError(f"data.csv.file {storage.root}/{named[0]}: no such list below data.root")
     clips = [clip for path in paths for clip in _read_list(storage, path)]
-    files, others = split_by_medium(storage.list_files(), VIDEOS)
+    files, others = split_by_medium(storage.all_files(), VIDEOS)
     if not files:
         raise DataError(f"data.root {storage.root}: no videos beside the list; {describe(others)}")
     found, notes = _match(clips, files, storage)
@@ -144,7 +144,7 @@ def _read_row(row: dict[str, str | None], where: str) -> _Clip:
 def _match(
     clips: list[_Clip], files: list[FileInfo], storage: Storage
 ) -> tuple[list[tuple[_Clip, FileInfo]], tuple[str, ...]]:
-    """Return the listed clips that are there with their files, and notes on the others."""
+    """Return the listed clips that are there with their files, and a note on those that are not."""
     by_name = {_stem(file.path): file for file in files}
     if len(by_name) < len(files):
         raise DataError(f"data.root {storage.root}: two videos have the same name; keep one of them")
@@ -166,10 +166,7 @@ def _match(
             f"data.root {storage.root}: none of the {len(clips)} listed videos is there, e.g. "
             f"{', '.join(missing[:_SHOWN])}.mp4; name the folder above the videos"
         )
-    strays = [file.path for name, file in by_name.items() if name not in found]
-    notes = []
+    notes: tuple[str, ...] = ()
     if missing:
-        notes.append(f"{len(missing)} of {len(clips)} listed videos are missing, e.g. {missing[0]}; left out")
-    if strays:
-        notes.append(f"{len(strays)} videos are in no list, e.g. {strays[0]}; left out")
-    return list(found.values()), tuple(notes)
+        notes = (f"{len(missing)} of {len(clips)} listed videos are missing, e.g. {missing[0]}; left out",)
+    return list(found.values()), notes

@@ -68,7 +68,7 @@ def _with_lists(manifest: Manifest, storage: Storage) -> Manifest:
     """
     if len(manifest.classes) > 1:
         return manifest
-    lists = [file.path for file in storage.list_files() if file.path.lower().endswith(_LABELS)]
+    lists = [file.path for file in storage.all_files() if file.path.lower().endswith(_LABELS)]
     if not lists:
         return manifest
     says = (
@@ -94,7 +94,7 @@ class _Window:
 
 
 def _read_windows(config: DataConfig, storage: Storage) -> Manifest:
-    files = {file.path: file for file in split_by_medium(storage.list_files(), RECORDINGS)[0]}
+    files = {file.path: file for file in split_by_medium(storage.all_files(), RECORDINGS)[0]}
     where = f"{storage.root}/{WINDOWS_FILE}"
     try:
         text = read_file(storage, WINDOWS_FILE).decode("utf-8-sig")

@@ -51,6 +51,7 @@ def read_file(storage: Storage, path: str) -> bytes:
     Raises:
         DataError: it is missing or may not be read.
     """
+    storage.lists.add(path)
     try:
         return storage.read_bytes(path)
     except BadSample as bad:

@@ -60,6 +60,10 @@ class Storage:
         self.read_timeout_s = read_timeout_s
         self.read_retries = read_retries
         self._readers = threading.local()
+        self.listed: list[FileInfo] | None = None
+        """what `all_files` has listed; None: nothing yet"""
+        self.lists: set[str] = set()
+        """files that a source read because they tell of its samples"""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.root, self.read_timeout_s, self.read_retries)
@@ -181,6 +185,16 @@ class Storage:
             yield from list_tree(target, prefix) if recursive else list_folder(target, prefix)
         else:
             yield from _list_remote(*target, prefix, recursive)
+
+    def all_files(self) -> list[FileInfo]:
+        """Return all files below the root, listed once for as long as this is used.
+
+        Raises:
+            DataError: as `list_files`.
+        """
+        if self.listed is None:
+            self.listed = list(self.list_files())
+        return self.listed
 
     def forget_lists(self, uri: str) -> None:
         """Drop the kept lists that a file is in: they are not true any more."""

@@ -269,7 +269,7 @@ def test_unicode_text_of_a_spreadsheet(tmp_path: Path) -> None:
 
 
 def test_a_line_for_each_label(tmp_path: Path) -> None:
-    put(tmp_path, "path,label\ni/1.png,a\ni/2.png,b\n./i/1.png,b\ni/2.png,b\n", *NAMES[:3])
+    put(tmp_path, "path,label\ni/1.png,a\ni/2.png,b\n./i/1.png,b\ni/2.png,b\n", *NAMES[1:3])
     made = read(tmp_path, csv={"repeated": "labels"})
     assert made.keys_of() == ["i/1.png", "i/2.png"]
     assert made.label_matrix is not None

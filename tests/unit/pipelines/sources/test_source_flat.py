@@ -50,4 +50,4 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "deep/b.jpg")
     (tmp_path / "notes.txt").touch()
     manifest = open_manifest(DataConfig(root=str(tmp_path), source="flat"))
-    assert manifest.notes == ("left out: 1 file: 1 .txt beside 2 samples, e.g. notes.txt",)
+    assert manifest.notes == ("left out: 1 file of other kinds (1 .txt), e.g. notes.txt",)

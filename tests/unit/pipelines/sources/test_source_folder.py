@@ -159,18 +159,28 @@ def test_names_that_only_sound_like_splits_are_classes(tmp_path: Path) -> None:
 def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:
     put(tmp_path, "p/1.png", "q/2.png", "p/1.xmp", "q/2.XMP", "notes.txt")
     assert read(tmp_path).notes == (
-        "more is left out than read: 3 files: 2 .xmp, 1 .txt beside 2 samples, e.g. notes.txt",
+        "more is left out than read (2 files): 3 files of other kinds (2 .xmp, 1 .txt), e.g. notes.txt",
     )
     put(tmp_path, "p/3.png", "q/4.png")
-    assert read(tmp_path).notes[0].startswith("left out: 3 files: 2 .xmp, 1 .txt beside 4 samples")
+    assert read(tmp_path).notes[0].startswith("left out: 3 files of other kinds (2 .xmp, 1 .txt)")
 
 
 def test_what_raytrain_wrote_is_no_data(tmp_path: Path) -> None:
     put(tmp_path, "p/1.png", "q/2.png")
     run = ("config.toml", "counters.json", "report/figures/views.png", "scores.png")
     put(tmp_path, *(f"runs/first/{name}" for name in run))
+    put(
+        tmp_path,
+        "cache/1a/entry.json",
+        "cache/1a/metrics.jsonl",
+        "cache/1a/view.png",
+        "small/manifest.parquet",
+    )
     made = read(tmp_path)
-    assert (made.keys_of(), made.classes, made.notes) == (["p/1.png", "q/2.png"], ("p", "q"), ())
+    assert (made.keys_of(), made.classes) == (["p/1.png", "q/2.png"], ("p", "q"))
+    assert made.notes == ("left out: 8 files written by raytrain, e.g. cache/1a/entry.json",)
+    with pytest.raises(DataError, match="is the folder of a run; name the folder of its data"):
+        read(tmp_path / "runs/first")
     (tmp_path / "runs/first/counters.json").unlink()
     assert read(tmp_path).classes == ("p", "q", "runs")
 
@@ -189,7 +199,8 @@ def test_what_raytrain_wrote_is_no_data(tmp_path: Path) -> None:
 def test_what_programs_leave_behind_is_no_data(tmp_path: Path, path: str) -> None:
     put(tmp_path, "p/1.png", "q/2.png", path)
     made = read(tmp_path)
-    assert (made.keys_of(), made.notes) == (["p/1.png", "q/2.png"], ())
+    assert made.keys_of() == ["p/1.png", "q/2.png"]
+    assert made.notes == (f"left out: 1 file left behind by other programs, e.g. {path}",)
 
 
 def test_missing_and_wrong_roots_are_named(tmp_path: Path) -> None:

@@ -124,9 +124,9 @@ def test_a_partial_copy_is_said(tmp_path: Path) -> None:
     assert len(made) == 56
     assert "YoYo/v_Yoyo_g09_c01.mp4" in made.keys_of()
     assert [note.partition(": ")[2] for note in made.notes] == [
+        "1 file of videos that the layout or its lists do not use, e.g. YoYo/v_Yoyo_g99_c01.avi",
         "1 listed classes have no clips here, e.g. Archery; left out",
         "4 of 60 listed clips are missing, e.g. YoYo/v_Yoyo_g01_c01; left out",
-        "1 clips are in no list, e.g. YoYo/v_Yoyo_g99_c01; left out",
     ]
 
 
