@@ -17,7 +17,7 @@ from pipelines.sources.csv import read_csv, with_labels
 from pipelines.sources.folder import is_image
 from pipelines.sources.records import find_base, join, read_file
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.sources.split_names import READY_SPLITS
+from pipelines.sources.split_names import split_of
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
@@ -27,7 +27,7 @@ from raytrain.errors import DataError
 CLASSES = ("Background", "Crack", "Spallation", "Efflorescence", "ExposedBars", "CorrosionStain")
 LISTS = ("background", "defects")
 _BASES = ("", "classification_dataset_balanced", "classification_dataset")
-_SPLITS = ("train", "val", "test")
+_SPLITS = ("train", "select", "test")
 _COPY = "_-_"
 _IMAGE = re.compile(r"(.+?)_crop_\d+")
 
@@ -66,7 +66,7 @@ def read_codebrim(config: DataConfig, storage: Storage) -> Manifest:
             key=file.path.removeprefix(f"{base}/"),
             uri=file.path,
             size=file.size,
-            split=READY_SPLITS[split],
+            split=split,
             label=0,
             group=image_of(key[1]),
         )
@@ -115,9 +115,10 @@ def _read_list(storage: Storage, path: str, name: str) -> dict[Key, tuple[int, .
 def _images(storage: Storage, base: str) -> list[tuple[FileInfo, str, Key]]:
     """Return the images with split and list entry, in the order of their paths."""
     found = []
-    for split in _SPLITS:
+    tops = {split_of(top.rpartition("/")[2]): top for top in storage.list_folders(base)}
+    for split in (split for split in _SPLITS if split in tops):
         for name in LISTS:
-            folder = join(base, f"{split}/{name}")
+            folder = join(tops[split], name)
             if not storage.exists(folder):
                 continue
             for file in storage.list_files(folder):
@@ -126,7 +127,7 @@ def _images(storage: Storage, base: str) -> list[tuple[FileInfo, str, Key]]:
                     found.append((file, split, (name, stem.partition(_COPY)[0] + dot + extension)))
     if not found:
         raise DataError(
-            f"data.root {storage.root}: no images in {'|'.join(_SPLITS)}/{'|'.join(LISTS)} beside the lists; "
+            f"data.root {storage.root}: no images in train|val|test/{'|'.join(LISTS)} beside the lists; "
             "unpack the images too"
         )
     return found

@@ -13,7 +13,7 @@ from pipelines.sources.listed import read_lines
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.sources.split_names import READY_SPLITS
+from pipelines.sources.split_names import is_validation, split_of
 from pipelines.storage.archive import ArchiveStorage
 from pipelines.storage.frames import PAYLOAD
 from pipelines.storage.listing import FileInfo
@@ -94,20 +94,28 @@ def _places(names: list[str], root: str) -> dict[str, tuple[str, str]]:
             "<clip>/, <class>/<clip>/ or <split>/<class>/<clip>/"
         )
     depth = depths.pop()
-    tops = {name.partition("/")[0] for name in names}
-    ready = depth > 0 and "train" in tops and tops <= set(READY_SPLITS)
+    tops = sorted({name.partition("/")[0] for name in names})
+    splits = {top: split_of(top) for top in tops}
+    odd = [top for top in tops if not splits[top]]
+    ready = depth > 0 and not odd and "train" in splits.values()
     if depth == 2 and not ready:
+        wrong = f"{', '.join(odd[:3])} are no splits" if odd else f"none of {', '.join(tops)} is for training"
         raise DataError(
-            f"data.root {root}: {names[0]} lies three folders deep, but {', '.join(sorted(tops)[:3])} are no "
-            "splits; name the folder above the class folders"
+            f"data.root {root}: {names[0]} lies three folders deep, but {wrong}; name the folder above the "
+            "class folders"
         )
-    named = dict(READY_SPLITS)
-    if not any(READY_SPLITS.get(top) == "test" for top in tops):
-        named |= dict.fromkeys(("val", "valid", "validation"), "test")
+    named = [top for top in tops if splits[top]]
+    if depth == 1 and odd and len(named) > 1:
+        raise DataError(
+            f"data.root {root}: {' and '.join(named)} look like splits, but {', '.join(odd[:3])} beside them "
+            "does not; move what is no split, or rename a class that is called like one"
+        )
+    if "test" not in splits.values():
+        splits |= {top: "test" for top in tops if is_validation(top)}
     places = {}
     for name in names:
         parts = name.split("/")
-        split = named[parts[0]] if ready else "train"
+        split = splits[parts[0]] if ready else "train"
         class_name = "" if split == "pretrain" else parts[-2] if depth > ready else ""
         places[name] = ("pretrain" if split == "train" and not class_name else split, class_name)
     return places

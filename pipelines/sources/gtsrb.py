@@ -30,7 +30,7 @@ FINAL_TEST = "Final_Test"
 _TEST_LISTS = ("GT-final_test.csv", "GT-final_test.test.csv")
 _CLASS_NAMES = [f"{number:05d}" for number in range(43)]
 _CLASS_FOLDER = re.compile(r"\d{5}")
-_KAGGLE_TRAIN, _KAGGLE_TEST, _KAGGLE_TEST_LIST = "Train", "Test", "Test.csv"
+_KAGGLE_LISTS = ("Test.csv", "test.csv", "TEST.csv")
 _NUMBER = re.compile(r"\d{1,2}")
 _KAGGLE_NAME = re.compile(r"(\d{5})_(\d{5})_\d{5}\.\w+")
 
@@ -46,9 +46,18 @@ class _Sign:
     group: str
 
 
+@dataclass(frozen=True)
+class _Kaggle:
+    """The names of Kaggle's copy, in whichever case they were unpacked."""
+
+    train: str
+    test: str
+    test_list: str
+
+
 def detect(storage: Storage) -> bool:
     """Return whether the root holds the benchmark in one of its forms."""
-    return find_base(storage) is not None or _is_kaggle(storage)
+    return find_base(storage) is not None or _find_kaggle(storage) is not None
 
 
 def find_base(storage: Storage) -> str | None:
@@ -68,8 +77,8 @@ def read_gtsrb(config: DataConfig, storage: Storage) -> Manifest:
     base = find_base(storage)
     if base is not None:
         signs = _read_official(storage, base)
-    elif _is_kaggle(storage):
-        signs = _read_kaggle(storage)
+    elif (kaggle := _find_kaggle(storage)) is not None:
+        signs = _read_kaggle(storage, kaggle)
     else:
         raise DataError(
             f"data.root {storage.root}: not GTSRB's layout; expected Final_Training/Images/00000/*.ppm or "
@@ -114,23 +123,26 @@ def _manifest(signs: list[_Sign], config: DataConfig, storage: Storage) -> Manif
     return Manifest(table=table, root=storage.root, classes=tuple(f"{class_id:05d}" for class_id in ids))
 
 
-def _is_kaggle(storage: Storage) -> bool:
-    if not storage.exists(_KAGGLE_TEST_LIST):
-        return False
-    folders = [
-        name for name in storage.list_folders(_KAGGLE_TRAIN) if _NUMBER.fullmatch(name.rpartition("/")[2])
-    ]
-    return any(
+def _find_kaggle(storage: Storage) -> _Kaggle | None:
+    test_list = next((name for name in _KAGGLE_LISTS if storage.exists(name)), None)
+    if test_list is None:
+        return None
+    tops = {top.lower(): top for top in storage.list_folders()}
+    if not {"train", "test"} <= tops.keys():
+        return None
+    folders = [f for f in storage.list_folders(tops["train"]) if _NUMBER.fullmatch(f.rpartition("/")[2])]
+    named = any(
         _KAGGLE_NAME.fullmatch(file.path.rpartition("/")[2])
         for folder in folders[:1]
         for file in storage.list_files(folder, recursive=False)
     )
+    return _Kaggle(tops["train"], tops["test"], test_list) if named else None
 
 
-def _read_kaggle(storage: Storage) -> list[_Sign]:
+def _read_kaggle(storage: Storage, kaggle: _Kaggle) -> list[_Sign]:
     signs = []
-    for file in storage.list_files(_KAGGLE_TRAIN):
-        _, class_name, name = file.path.split("/", 2)
+    for file in storage.list_files(kaggle.train):
+        class_name, _, name = file.path.removeprefix(f"{kaggle.train}/").partition("/")
         if not (_NUMBER.fullmatch(class_name) and is_image(name)) or name.startswith("."):
             continue
         named = _KAGGLE_NAME.fullmatch(name)
@@ -139,15 +151,15 @@ def _read_kaggle(storage: Storage) -> list[_Sign]:
                 f"{storage.root}/{file.path}: its name is not {int(class_name):05d}_track_frame, so the "
                 "track is not known; remove it or give it its name"
             )
-        group = f"{_KAGGLE_TRAIN}/{class_name}/{named[2]}"
+        group = f"{kaggle.train}/{class_name}/{named[2]}"
         signs.append(_Sign(file, file.path, int(class_name), "train", group))
-    images = [f for f in storage.list_files(_KAGGLE_TEST, recursive=False) if is_image(f.path)]
-    rows = _rows(storage, _KAGGLE_TEST_LIST, delimiter=",", wanted="...,ClassId,Path")
+    images = [f for f in storage.list_files(kaggle.test, recursive=False) if is_image(f.path)]
+    rows = _rows(storage, kaggle.test_list, delimiter=",", wanted="...,ClassId,Path")
     try:
         class_ids = {row["Path"].rpartition("/")[2]: int(row["ClassId"]) for row in rows}
     except (KeyError, ValueError):
-        raise _no_list(_KAGGLE_TEST_LIST, "...,ClassId,Path") from None
-    _check_present(storage, _KAGGLE_TEST_LIST, class_ids, images)
+        raise _no_list(kaggle.test_list, "...,ClassId,Path") from None
+    _check_present(storage, kaggle.test_list, class_ids, images)
     for file in images:
         class_id = class_ids.get(file.path.rpartition("/")[2], -1)
         signs.append(_Sign(file, file.path, class_id, "test", file.path))

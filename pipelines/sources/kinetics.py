@@ -17,7 +17,7 @@ from pipelines.sources.folder import read_class_folders
 from pipelines.sources.media import describe, split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.sources.split_names import READY_SPLITS
+from pipelines.sources.split_names import split_of
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
@@ -25,7 +25,6 @@ from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
 _COLUMNS = ("label", "youtube_id")
-_SPLITS = READY_SPLITS | {"validate": "select", "": "train"}
 _TRIMMED = re.compile(r"(.+)_\d{6}_\d{6}")
 _SHOWN = 3
 
@@ -58,7 +57,7 @@ def read_kinetics(config: DataConfig, storage: Storage) -> Manifest:
     """
     named = [config.csv.file] if config.csv.file else []
     paths = named or [path for path in _csv_files(storage) if _is_list(storage, path)]
-    if not paths or (not named and storage.exists("train")):
+    if not paths or (not named and "train" in map(split_of, map(_last, storage.list_folders()))):
         return read_class_folders(config, storage, VIDEOS, group_of=video_of)
     if named and not storage.exists(named[0]):
         raise ConfigError(f"data.csv.file {storage.root}/{named[0]}: no such list below data.root")
@@ -96,8 +95,12 @@ def video_of(path: str) -> str:
     return found[1] if found else _stem(path)
 
 
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
 def _stem(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
+    return _last(path).rpartition(".")[0]
 
 
 def _csv_files(storage: Storage) -> list[str]:
@@ -127,9 +130,10 @@ def _read_list(storage: Storage, path: str) -> list[_Clip]:
 
 def _read_row(row: dict[str, str | None], where: str) -> _Clip:
     values = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-    video, split = values["youtube_id"], values.get("split", "").lower()
-    if not video or split not in _SPLITS:
-        wrong = f"unknown split {split!r}" if video else "no youtube_id"
+    video, named = values["youtube_id"], values.get("split", "")
+    split = split_of(named) if named else "train"
+    if not video or not split:
+        wrong = f"unknown split {named!r}" if video else "no youtube_id"
         raise DataError(f"{where}: {wrong}; repair the line, or download the list again")
     names = [video]
     if values.get("time_start") and values.get("time_end"):
@@ -138,7 +142,7 @@ def _read_row(row: dict[str, str | None], where: str) -> _Clip:
         except ValueError:
             raise DataError(f"{where}: time_start and time_end must be seconds; repair the line") from None
         names.insert(0, f"{video}_{start:06d}_{end:06d}")
-    return _Clip(where, tuple(names), values["label"], _SPLITS[split])
+    return _Clip(where, tuple(names), values["label"], split)
 
 
 def _match(

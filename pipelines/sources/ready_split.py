@@ -46,7 +46,24 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
         if len({split_of(name) for name in below} & {"train", "test", "select"}) > 1:
             _check_all_below(files, parts, below, root=root)
             return _by_split(files, parts, depth=1)
+    _check_within(parts, root)
     return []
+
+
+def _check_within(parts: list[list[str]], root: str) -> None:
+    """Refuse splits that lie deeper within what would be a class: they would be mixed."""
+    inner: dict[tuple[str, ...], set[str]] = {}
+    for path in parts:
+        for depth in range(1, len(path)):
+            inner.setdefault(tuple(path[:depth]), set()).add(path[depth])
+    for above, names in inner.items():
+        splits = sorted(name for name in names if split_of(name))
+        if len({split_of(name) for name in splits} & {"train", "test", "select"}) > 1:
+            inside = "/".join(above)
+            raise DataError(
+                f"data.root {root}: {inside} holds the splits {', '.join(splits)}, but other folders lie "
+                f"beside it; set data.root to {root}/{inside}, or list the files in a .csv"
+            )
 
 
 def _check_above(parts: list[list[str]], root: str) -> None:

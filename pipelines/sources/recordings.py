@@ -19,7 +19,7 @@ from pipelines.sources.folder import read_class_folders
 from pipelines.sources.media import split_by_medium
 from pipelines.sources.records import read_file
 from pipelines.sources.samples import Sample, build_manifest
-from pipelines.sources.split_names import READY_SPLITS
+from pipelines.sources.split_names import READY_SPLITS, split_of
 from pipelines.storage.event_payload import EventPayload
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
@@ -30,7 +30,7 @@ from raytrain.errors import DataError
 WINDOWS_FILE = "windows.csv"
 _COLUMNS = ("file", "label", "start_us", "end_us")
 _LABELS = "_labels.csv"
-_SPLITS = READY_SPLITS | {"probe_train": "probe_train", "": "train"}
+_PROBED = "probe_train"
 
 
 def detect(storage: Storage) -> bool:
@@ -142,13 +142,14 @@ def _group(window: _Window, divided: list[str]) -> str:
 
 def _window(row: dict[str, str | None], files: dict[str, FileInfo], where: str) -> _Window:
     values = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-    file, split = files.get(values["file"]), values.get("split", "").lower()
+    file, named = files.get(values["file"]), values.get("split", "")
+    split = _PROBED if named.lower() == _PROBED else split_of(named) if named else "train"
     if file is None:
         raise DataError(
             f"{where}: no recording {values['file']!r} below data.root; restore it or drop the line"
         )
-    if split not in _SPLITS:
-        raise DataError(f"{where}: unknown split {split!r}; known: {', '.join(filter(None, _SPLITS))}")
+    if not split:
+        raise DataError(f"{where}: unknown split {named!r}; known: {', '.join((*READY_SPLITS, _PROBED))}")
     try:
         start_us, end_us = int(values["start_us"]), int(values["end_us"])
         num_events = int(values.get("events") or -1)
@@ -158,6 +159,4 @@ def _window(row: dict[str, str | None], files: dict[str, FileInfo], where: str) 
         ) from None
     if end_us <= start_us:
         raise DataError(f"{where}: ends at {end_us} us, before it starts at {start_us} us; repair the line")
-    return _Window(
-        file, values["label"], _SPLITS[split], values.get("group", ""), start_us, end_us, num_events
-    )
+    return _Window(file, values["label"], split, values.get("group", ""), start_us, end_us, num_events)

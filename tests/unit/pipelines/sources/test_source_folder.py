@@ -261,3 +261,17 @@ def test_real_ready_split(real_data: Path) -> None:
     flat = read(real_data / "coil20")
     assert set(splits(flat).values()) == {"pretrain"}
     assert len(flat.indices("pretrain")) == 14 * 72
+
+
+def test_splits_within_one_of_several_folders_are_not_mixed(tmp_path: Path) -> None:
+    put(tmp_path, *(f"set/v1/{split}/{c}/1.png" for split in ("Train", "Test") for c in "pq"), "other/1.png")
+    says = "set/v1 holds the splits Test, Train, but other folders lie beside it; set data.root"
+    with pytest.raises(DataError, match=re.escape(says)):
+        read(tmp_path)
+
+
+def test_what_the_source_noted_comes_before_the_conclusion(tmp_path: Path) -> None:
+    put(tmp_path, "p/1.png", "p/2.png", "q/1.heic", "q/2.heic")
+    says = r"left out: 2 files of other kinds \(2 \.heic\), e\.g\. .*; so holds one class only \(p\)"
+    with pytest.raises(ConfigError, match=says):
+        read(tmp_path)

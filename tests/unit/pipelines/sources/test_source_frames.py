@@ -167,3 +167,16 @@ def test_the_real_sequences(real_data: Path) -> None:
     }
     assert set(splits(made).values()) == {"pretrain"}
     assert len(list_frames(Storage(made.root), made.table["uri"][1].as_py())) == 49
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("training_set", "validation")])
+def test_splits_are_known_by_every_spelling(tmp_path: Path, train: str, test: str) -> None:
+    for name in (f"{top}/{c}/one" for top in (train, test) for c in "xy"):
+        put_clip(tmp_path, name)
+    made = read(tmp_path, "frames")
+    assert made.classes == ("x", "y")
+    expected = {f"{top}/{c}/one": split for top, split in ((train, "train"), (test, "test")) for c in "xy"}
+    assert splits(made) == expected
+    put_clip(tmp_path, "extra/x/one")
+    with pytest.raises(DataError, match="three folders deep, but extra are no splits"):
+        read(tmp_path, "frames")
