@@ -256,7 +256,8 @@ def _check_slices(manifest: Manifest, config: DataConfig) -> None:
 def _check_enough(manifest: Manifest, config: DataConfig) -> None:
     """Refuse less than two samples or classes; what the source noted comes first, as it may be the cause."""
     what = f"data.root {config.root}" if config.root else f"data.source {config.source}"
-    first = "".join(f"{note}; so " for note in manifest.notes)
+    first = "".join(f"{note}; " for note in manifest.notes)
+    first += "so it " if first else ""
     if len(manifest) < 2:
         raise ConfigError(f"{what}: {first}holds {len(manifest)} sample only; at least two are needed")
     if len(manifest.classes) == 1:

@@ -10,7 +10,7 @@ Source: Kuehne et al., "HMDB: a large video database for human motion recognitio
 
 import re
 
-from pipelines.sources.listed import Clips, Name, check_listed, find_clips, read_lines
+from pipelines.sources.listed import Clips, Name, check_listed, find_clips, read_lines, spelled_as_found
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.manifest import Manifest
@@ -49,7 +49,8 @@ def read_hmdb51(config: DataConfig, storage: Storage) -> Manifest:
     notes: tuple[str, ...] = ()
     if folder is not None:
         listed = _read_splits(storage, folder, clips, config.video.split_list)
-        notes = check_listed(clips, listed, where=f"{storage.root}/{folder}")
+        listed, notes = spelled_as_found(clips, listed)
+        notes += check_listed(clips, listed, where=f"{storage.root}/{folder}")
         splits = {name: listed[name] for name in clips.files if listed.get(name)}
         groups, divided = _groups_of_lists(splits)
         notes += divided

@@ -68,6 +68,23 @@ def read_lines(storage: Storage, path: str) -> list[list[str]]:
     return [words for words in map(str.split, text.splitlines()) if words]
 
 
+def spelled_as_found(clips: Clips, listed: Mapping[Name, str]) -> tuple[dict[Name, str], tuple[str, ...]]:
+    """Return a list's splits with each clip as its file is called where only the case differs, and a note.
+
+    Copies that were packed anew are known to do so: v_HandstandPushups for UCF101's v_HandStandPushups.
+    """
+    unlisted = {name.casefold(): name for name in clips.files if name not in listed}
+    found = {name: unlisted.get(name.casefold(), name) for name in listed if name not in clips.files}
+    changed = [(name, there) for name, there in found.items() if name != there]
+    splits = {found.get(name, name): split for name, split in listed.items()}
+    if not changed:
+        return splits, ()
+    name, there = changed[0]
+    return splits, (
+        f"{len(changed)} clips are listed in another case, e.g. {there} as {name}; taken as the same",
+    )
+
+
 def check_listed(clips: Clips, listed: Mapping[Name, str], *, where: str) -> tuple[str, ...]:
     """Return notes on the clips that a list names but are not there.
 

@@ -9,7 +9,7 @@ Source: Soomro, Zamir, Shah, "UCF101: a dataset of 101 human actions classes fro
 
 import re
 
-from pipelines.sources.listed import Name, check_listed, find_clips, read_lines
+from pipelines.sources.listed import Name, check_listed, find_clips, read_lines, spelled_as_found
 from pipelines.sources.records import join
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.manifest import Manifest
@@ -47,8 +47,9 @@ def read_ucf101(config: DataConfig, storage: Storage) -> Manifest:
     notes: tuple[str, ...] = ()
     if folder is not None:
         numbers = _read_classes(storage, folder)
-        splits = _read_splits(storage, folder, config.video.split_list, numbers)
-        notes = check_listed(clips, splits, where=f"{storage.root}/{_list_path(folder, 'test', config)}")
+        listed = _read_splits(storage, folder, config.video.split_list, numbers)
+        splits, notes = spelled_as_found(clips, listed)
+        notes += check_listed(clips, splits, where=f"{storage.root}/{_list_path(folder, 'test', config)}")
     found = [name for name in clips.files if name in splits]
     names = {name.partition("/")[0] for name in found}
     classes = sorted(names, key=lambda name: (numbers.get(name, len(numbers) + 1), name))

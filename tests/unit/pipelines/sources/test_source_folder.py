@@ -272,6 +272,6 @@ def test_splits_within_one_of_several_folders_are_not_mixed(tmp_path: Path) -> N
 
 def test_what_the_source_noted_comes_before_the_conclusion(tmp_path: Path) -> None:
     put(tmp_path, "p/1.png", "p/2.png", "q/1.heic", "q/2.heic")
-    says = r"left out: 2 files of other kinds \(2 \.heic\), e\.g\. .*; so holds one class only \(p\)"
+    says = r"left out: 2 files of other kinds \(2 \.heic\), e\.g\. .*; so it holds one class only \(p\)"
     with pytest.raises(ConfigError, match=says):
         read(tmp_path)

@@ -196,3 +196,15 @@ def test_the_real_clips(real_data: Path, folder: str) -> None:
     assert made.classes == ("ApplyEyeMakeup", "SoccerJuggling")
     assert made.table["split"].to_pylist() == ["test", "train"]
     assert made.table["bytes"].to_pylist() == [294566, 506880]
+
+
+def test_clips_whose_names_differ_in_case_alone_are_the_listed_ones(tmp_path: Path) -> None:
+    put_clips(tmp_path)
+    put_lists(tmp_path)
+    whole = len(read(tmp_path))
+    for clip in (tmp_path / "YoYo").glob("*.avi"):
+        clip.rename(clip.with_name(clip.name.replace("Yoyo", "YoYO")))
+    made = read(tmp_path)
+    assert len(made) == whole
+    note = next(note for note in made.notes if "another case" in note)
+    assert note.startswith("30 clips are listed in another case, e.g. YoYo/v_YoYO_g")
