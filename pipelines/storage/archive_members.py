@@ -49,25 +49,32 @@ class Member:
 def index_tar(file: BinaryIO, archive: str) -> tuple[dict[str, Member], tuple[str, ...]]:
     """Return the files of an uncompressed tar by their names, and notes on what is odd about it.
 
-    Tars that were joined by `cat` are read to the end of the last: tarfile alone stops at the first end.
+    Tars that were joined by `cat` are read to the end of the last: tarfile alone stops at the first end. Of
+    members of one name the last counts, as where tar unpacks them: `tar -r` only ever adds.
 
     Raises:
         DataError: no tar, damaged, or it holds links, unsafe names or too many members.
     """
     members: dict[str, Member] = {}
+    again: list[str] = []
     notes: list[str] = []
     try:
-        end = _add_tar(members, file, archive)
-        num_first = len(members)
+        end = _add_tar(members, again, file, archive)
+        first_end = end
         while (start := _skip_zeros(file, end)) is not None:
             if start == end:
                 raise tarfile.ReadError(f"no member begins at byte {start}, where the next one should")
-            end = _add_tar(members, file, archive)
-        if num_first < len(members):
-            behind = list(members)[num_first:]
+            end = _add_tar(members, again, file, archive)
+        behind = [name for name, member in members.items() if member.offset > first_end]
+        if behind:
             notes.append(
                 f"{archive}: {len(behind)} members lie behind the first end of the archive, e.g. {behind[0]} "
                 "(several tars joined in one file); they are read too"
+            )
+        if again:
+            notes.append(
+                f"{archive}: {len(again)} members have the name of an earlier one, e.g. {again[0]}; "
+                "the last counts"
             )
         if members and end == file.seek(0, os.SEEK_END):
             last = next(reversed(members))
@@ -77,8 +84,11 @@ def index_tar(file: BinaryIO, archive: str) -> tuple[dict[str, Member], tuple[st
     return members, tuple(notes)
 
 
-def _add_tar(members: dict[str, Member], file: BinaryIO, archive: str) -> int:
-    """Add the members of the tar that begins where the file stands; return where its end mark begins."""
+def _add_tar(members: dict[str, Member], again: list[str], file: BinaryIO, archive: str) -> int:
+    """Add the members of the tar that begins where the file stands; return where its end mark begins.
+
+    again: gets the names that were there before.
+    """
     with tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
         for info in tar:
             name = _safe_name(info.name, archive)
@@ -90,6 +100,8 @@ def _add_tar(members: dict[str, Member], file: BinaryIO, archive: str) -> int:
                     f"{archive}: the member {info.name!r} is {kind}; pack plain files only "
                     "(tar --dereference --hard-dereference)"
                 )
+            if members.pop(name, None) is not None:
+                again.append(name)
             _add(members, name, Member(info.size, info.offset_data), archive)
         return int(tar.offset)
 

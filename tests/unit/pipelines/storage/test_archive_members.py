@@ -80,6 +80,15 @@ def test_tars_joined_in_one_file_are_read_to_the_last(tmp_path: Path) -> None:
     )
 
 
+def test_of_members_of_one_name_the_last_counts(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "set.tar", *entries("a"), *entries("b"), *entries("a"))
+    manifest = open_manifest(config(path))
+    assert manifest.table["key"].to_pylist() == ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
+    assert manifest.table["offset"].to_pylist()[:2] == [512 + 1024 * place for place in (4, 5)]
+    (note,) = manifest.notes
+    assert note.endswith("set.tar: 2 members have the name of an earlier one, e.g. a/0.png; the last counts")
+
+
 def entries(name: str) -> list[tarfile.TarInfo]:
     return [tar_entry(f"{name}/{i}.png", size=100) for i in range(2)]
 
@@ -159,11 +168,12 @@ def test_limits_of_names_and_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def write(*names: str) -> None:
         zip_of(path, *names) if kind == "zip" else tar_of(path, *map(tar_entry, names))
 
-    write("a.png", "./a.png")
-    with pytest.raises(
-        DataError, match=rf"x\.{kind}: holds two members called 'a\.png'; pack it again with on"
-    ):
-        open_manifest(config(path))
+    if kind == "zip":
+        write("a.png", "./a.png")
+        with pytest.raises(
+            DataError, match=r"x\.zip: holds two members called 'a\.png'; pack it again with on"
+        ):
+            open_manifest(config(path))
     write("p/" * 600 + "a.png")
     with pytest.raises(DataError, match=r"has a name of 1205 characters, more than 1000; rename it$"):
         open_manifest(config(path))
