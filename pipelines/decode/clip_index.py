@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipelines.decode.mpeg4 import PictureReader
+from pipelines.forms.beginnings import beginning
 from pipelines.forms.clips import ClipMeta, Int64s
 from pipelines.forms.quarantine import BadSample
 
@@ -93,7 +94,7 @@ def _open(source: bytes) -> InputContainer:
         return av.open(io.BytesIO(source), "r", options=allowed, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise BadSample(
-            f"no video in a known format, or broken; begins with {source[:8]!r} ({error.strerror})"
+            f"no video in a known format, or broken; {beginning(source)} ({error.strerror})"
         ) from None
 
 

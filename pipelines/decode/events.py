@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipelines.decode.recordings import aedat2, aedat3, aedat4, arrays, bin40, dat, foreign, hdf5
 from pipelines.decode.recordings.column_order import MOST_PX
 from pipelines.decode.recordings.columns import Columns, Known
+from pipelines.forms.beginnings import beginning, stands_for
 from pipelines.forms.media import RECORDINGS
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import Recording
@@ -82,11 +83,13 @@ def _decode(data: bytes, name: str, known: Known) -> Columns:
             return decode(data, known)
     if other := foreign.by_content(data):
         raise BadSample(f"{other.what}, which is not read; {other.advice}")
+    if stands_for(data):
+        raise BadSample(f"no recording of events: {beginning(data)}")
     if ending == "bin":
         return bin40.decode_bin40(data)
     if ending == "dat":
         return dat.decode_dat(data)
-    what = "is empty" if not data else f"begins with {data[:8]!r}"
+    what = beginning(data) if data else "is empty"
     raise BadSample(f"no recording of events: {what}; {', '.join(RECORDINGS.extensions)} can be read")
 
 

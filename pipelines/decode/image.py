@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
 
 from pipelines.decode.jpeg import Box, read_jpeg, resize
+from pipelines.forms.beginnings import beginning
 from pipelines.forms.quarantine import BadSample
 
 Fit = Literal["squash", "cover", "pad"]
@@ -113,7 +114,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadSample(f"claims more than the {max_pixels} pixels that data.max_pixels allows") from None
     except UnidentifiedImageError:
-        raise BadSample(f"no image in a known format; begins with {data[:8]!r}") from None
+        raise BadSample(f"no image in a known format; {beginning(data)}") from None
     except MemoryError:
         raise
     except Exception as error:

@@ -9,13 +9,13 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.forms.media import IMAGES, LISTS, RECORDINGS, VIDEOS, Medium
+from pipelines.forms.media import IMAGES, LISTS, RECORDINGS, VIDEOS, Medium, extension
 from pipelines.forms.quarantine import BadSample
 from pipelines.sources.event_files import finish_manifest, sensor_of
 from pipelines.sources.samples import Sample, build_manifest
@@ -29,6 +29,7 @@ _SPLIT_NAMES = READY_SPLITS | {name: name for name in SPLITS}
 _DEFAULTS = CsvConfig()
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.IGNORECASE)
+_SUFFIXES = {suffix for medium in (IMAGES, VIDEOS, RECORDINGS) for suffix in medium.extensions}
 _SHOWN = 3
 _YES, _NO = ("1", "1.0"), ("0", "0.0")
 
@@ -195,6 +196,11 @@ def _check_columns(listed: _List, settings: CsvConfig) -> None:
     wanted |= {f"label_columns ({name})": name for name in settings.label_column_names}
     for setting, column in wanted.items():
         if column and column not in listed.columns:
+            if any(extension(name) in _SUFFIXES for name in listed.columns):
+                raise DataError(
+                    f"{listed.where}: its first line names a file, so the header is missing; add a line "
+                    f"with the columns' names before it, e.g. {settings.path_column},{settings.label_column}"
+                )
             raise ConfigError(
                 f"{listed.where}: no column {column!r} (data.csv.{setting})"
                 f"{did_you_mean(column, listed.columns)}"
@@ -220,11 +226,24 @@ def _sizes(paths: list[str], listed: _List, storage: Storage) -> dict[str, int]:
     missing = [path for path in paths if path not in known]
     if missing:
         shown = ", ".join(missing[:_SHOWN])
+        near = _near(missing[0], known)
+        advice = f"there is {near}: mend the paths" if near else "restore them or drop their lines"
         raise DataError(
             f"{listed.where}: names {len(missing)} files of {len(paths)} that are missing, e.g. {shown}; "
-            "restore them or drop their lines"
+            f"{advice}"
         )
     return known
+
+
+def _near(path: str, known: Iterable[str]) -> str:
+    """Return the file that a path most likely means, of another case, suffix or root; empty: none."""
+
+    def plain(text: str) -> str:
+        return text.casefold().removesuffix(extension(text))
+
+    wanted = plain(path)
+    tails = [found for found in known if wanted.endswith(plain(found)) or plain(found).endswith(f"/{wanted}")]
+    return max(tails, key=len, default="")
 
 
 def _split(name: str, listed: _List, line: int) -> str:

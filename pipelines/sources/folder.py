@@ -5,6 +5,7 @@ itself, without any folder, are unlabelled: all for pretraining. What programs l
 whatever else is no sample is counted in a note.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from pipelines.decode.recordings import foreign
@@ -58,6 +59,7 @@ def read_class_folders(
             f"folder, e.g. {stray[0]}; put every {medium.name[:-1]} into one folder a class"
         )
     classes = tuple(sorted({item.class_name for item in found if item.class_name}))
+    _check_apart(classes, storage.root)
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
     samples = [
         Sample(
@@ -77,6 +79,18 @@ def read_class_folders(
         config=config,
         modality=medium.modality,
     )
+
+
+def _check_apart(classes: tuple[str, ...], root: str) -> None:
+    """Refuse classes whose names look the same: copies from different systems write letters differently."""
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        if other != name:
+            raise DataError(
+                f"data.root {root}: the class folders {other!a} and {name!a} look the same and are two; "
+                "merge them"
+            )
 
 
 def _advice(medium: Medium, others: list[FileInfo]) -> str:

@@ -10,7 +10,7 @@ Source: Kay et al., "The Kinetics human action video dataset", 2017.
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.forms.media import VIDEOS
 from pipelines.sources.folder import read_class_folders
@@ -58,7 +58,8 @@ def read_kinetics(config: DataConfig, storage: Storage) -> Manifest:
     named = [config.csv.file] if config.csv.file else []
     paths = named or [path for path in _csv_files(storage) if _is_list(storage, path)]
     if not paths or (not named and "train" in map(split_of, map(_last, storage.list_folders()))):
-        return read_class_folders(config, storage, VIDEOS, group_of=video_of)
+        found_in_folders = read_class_folders(config, storage, VIDEOS, group_of=video_of)
+        return _with_missing(found_in_folders, [clip for path in paths for clip in _read_list(storage, path)])
     if named and not storage.exists(named[0]):
         raise ConfigError(f"data.csv.file {storage.root}/{named[0]}: no such list below data.root")
     clips = [clip for path in paths for clip in _read_list(storage, path)]
@@ -87,6 +88,19 @@ def read_kinetics(config: DataConfig, storage: Storage) -> Manifest:
     return build_manifest(
         samples, root=storage.root, classes=tuple(classes), config=config, modality="clip", notes=notes
     )
+
+
+def _with_missing(manifest: Manifest, clips: list[_Clip]) -> Manifest:
+    """Return a manifest of class folders with a note of the clips that lists beside them name in vain."""
+    stems = {_stem(path) for path in manifest.table["uri"].to_pylist()}
+    missing = [clip.names[0] for clip in clips if not stems.intersection(clip.names)]
+    return replace(manifest, notes=(*manifest.notes, *_missing_note(missing, len(clips))))
+
+
+def _missing_note(missing: list[str], num_listed: int) -> tuple[str, ...]:
+    if not missing:
+        return ()
+    return (f"{len(missing)} of {num_listed} listed videos are missing, e.g. {missing[0]}; left out",)
 
 
 def video_of(path: str) -> str:
@@ -170,7 +184,4 @@ def _match(
             f"data.root {storage.root}: none of the {len(clips)} listed videos is there, e.g. "
             f"{', '.join(missing[:_SHOWN])}.mp4; name the folder above the videos"
         )
-    notes: tuple[str, ...] = ()
-    if missing:
-        notes = (f"{len(missing)} of {len(clips)} listed videos are missing, e.g. {missing[0]}; left out",)
-    return list(found.values()), notes
+    return list(found.values()), _missing_note(missing, len(clips))

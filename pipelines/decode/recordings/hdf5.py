@@ -76,10 +76,15 @@ def _read(place: _Place, known: Known) -> Columns:
 
 def _moved(found: Columns, stored: Any) -> Columns:
     """Return the events with the offset of their stamps added."""
-    offset = np.asarray(stored)
-    if offset.size != 1 or offset.dtype.kind not in "iuf" or not np.isfinite(offset).all():
-        raise BadSample(f".h5: {_OFFSET} is {offset.dtype} of shape {offset.shape}; it must be one number")
-    moved = found.t + round(offset.item() * found.tick_us)
+    value = np.asarray(stored)
+    try:
+        offset = float(value.item().decode() if value.dtype.kind in "SO" else value.item())
+        ticks = int(offset) if math.isfinite(offset) else None
+    except (ValueError, AttributeError, TypeError):
+        ticks = None
+    if ticks is None:
+        raise BadSample(f".h5: {_OFFSET} is {value.dtype} of shape {value.shape}; it must be one number")
+    moved = found.t + round(ticks * found.tick_us)
     return Columns(x=found.x, y=found.y, t=moved, p=found.p, read_as=found.read_as)
 
 

@@ -204,6 +204,7 @@ H5 = {
     ),
     "M3ED": (columns_in("prophesee/left", prophesee__right__x=np.zeros(3)), 0),
     "a group of any name": (columns_in("recordings/first"), 0),
+    "an offset as text": (columns_in("events", t_offset="57000000000"), 57_000_000_000),
     "an offset beside the columns": (columns_in("events", events__t_offset=50), 50),
 }
 
@@ -232,7 +233,8 @@ def test_h5_of_a_codec_that_dsec_uses() -> None:
             lambda file: columns_in("one")(file) or columns_in("two")(file),
             "events lie in one and two; keep one",
         ),
-        (columns_in("events", t_offset="5"), "t_offset is object of shape"),
+        (columns_in("events", t_offset="soon"), "t_offset is object of shape"),
+        (columns_in("events", t_offset=np.zeros(2)), r"t_offset is float64 of shape \(2,\)"),
         (lambda file: file.__setitem__("events/x/data", np.zeros(3)), "no columns x, y, t, p"),
         (lambda file: file.__setitem__("events", np.zeros((5, 3))), "no columns x, y, t, p"),
     ],
