@@ -15,7 +15,8 @@ from rich.console import Console
 
 from pipelines.modalities import MODALITIES
 from pipelines.sources import open_manifest
-from raytrain.config import CacheConfig, DataConfig, ProbeConfig, RunConfig, load_toml, preset_names
+from raytrain.catalogue import kinds
+from raytrain.config import DataConfig, ProbeConfig, RunConfig, load_toml
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
 from raytrain.training.evaluate import probe as probe_setup
@@ -283,55 +284,12 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
 
 
 def listing(kind: str = "") -> dict[str, dict[str, str]]:
-    """Return what there is, a line about each: presets, sources, the parts of a pathway, cache."""
-    from pipelines.sources import SOURCES
-    from pipelines.views.operators import OPERATORS
-    from pipelines.views.operators.events import EVENT_OPERATORS
-    from raytrain.config.operators import PlainEventsConfig
-    from raytrain.encoders import ENCODERS
-    from raytrain.objectives import OBJECTIVES
-    from raytrain.stems import STEMS
+    """Return what there is, a line about each: presets, sources, the parts of a pathway, probes, cache.
 
-    def first_lines(registry: dict[str, Any]) -> dict[str, str]:
-        return {name: (item.__doc__ or "").strip().splitlines()[0] for name, item in registry.items()}
-
-    all_kinds = {
-        "presets": {name: preset_title(name) for name in preset_names()},
-        "sources": first_lines({s: importlib.import_module(f"pipelines.sources.{s}") for s in SOURCES}),
-        "operators": first_lines({**OPERATORS, **EVENT_OPERATORS, "events": PlainEventsConfig}),
-        "stems": first_lines(STEMS),
-        "encoders": first_lines(ENCODERS),
-        "objectives": first_lines(OBJECTIVES),
-        "modalities": first_lines(MODALITIES),
-    }
-    if kind == "cache":
-        return {"cache": _cached()}
-    if kind and kind not in all_kinds:
-        raise ConfigError(f"unknown kind {kind!r}; known: {', '.join(all_kinds)}, cache")
-    return {kind: all_kinds[kind]} if kind else all_kinds
-
-
-def _cached() -> dict[str, str]:
-    """Return a line about each entry of the encoder cache, the most recently used first."""
-    from raytrain.training.cache import EncoderCache
-
-    cache = EncoderCache.open(CacheConfig())
-    if cache is None:
-        return {"off": "switched off by RAYTRAIN_CACHE=off"}
-    lines = {
-        row["key"]: f"{row['name']}: {row['operator']}, {row['objective']}, seed {row['seed']}, "
-        f"{'/'.join(map(str, row['steps'])) or '0'} steps, {row['mib']:.1f} MiB, used {row['used']}"
-        for row in cache.listing()
-    }
-    return lines or {"empty": str(cache.folder)}
-
-
-def preset_title(name: str) -> str:
-    """Return the first comment line of a preset."""
-    from importlib import resources
-
-    first = resources.files("raytrain.presets").joinpath(f"{name}.toml").read_text().splitlines()[0]
-    return first.removeprefix("# ")
+    Raises:
+        ConfigError: no such kind.
+    """
+    return {name: found.lines() for name, found in kinds(kind).items()}
 
 
 def bench(

@@ -79,6 +79,8 @@ class Modality(ABC):
     """A kind of samples: how one is read, left blank, joined to others, drawn and spoken of."""
 
     name: ClassVar[ModalityName]
+    purpose: ClassVar[str]
+    """what such samples are and what takes them, in one line"""
     ragged: ClassVar[tuple[str, ...]] = ()
     """columns of which each sample has its own number of values"""
     standardiser_samples: ClassVar[int] = 1024

@@ -34,6 +34,9 @@ class ClipModality(Modality):
     """Clips. The columns of a chunk: see `pipelines.forms.clip_columns`."""
 
     name = "clip"
+    purpose = (
+        "Videos, or folders of frames: where time or motion matters; taken by cuts frames, volume, motion"
+    )
     ragged = clip_columns.RAGGED
     standardiser_samples = 64  # of many frames each
     piece_samples = 4

@@ -39,6 +39,9 @@ class EventModality(Modality):
     """Recordings of events. The columns of a chunk: see `pipelines.forms.event_columns`."""
 
     name = "events"
+    purpose = (
+        "Recordings of event cameras (.aedat4, .dat, .npy, .h5, ...); taken by event operators and stems"
+    )
     ragged = event_columns.RAGGED
     has_movie = True
     sections = ("representations",)

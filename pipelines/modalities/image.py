@@ -34,6 +34,7 @@ class ImageModality(Modality):
     """Images. A column of a chunk: `images` u8[L, 3, H, W]."""
 
     name = "image"
+    purpose = "Single images of any size (png, jpg, tif, ...); taken by cut patches"
     can_cache = True
     can_export = True
     sections = ("shortcut",)

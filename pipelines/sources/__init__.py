@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.forms.media import LISTS, RECORDINGS
@@ -57,30 +57,116 @@ class Source:
     events, is of this layout; the first of SOURCES that says so is taken, else the class folders"""
     generated: bool = False
     """whether it has no root: nothing of it is stored"""
+    purpose: str = field(kw_only=True)
+    """what it is for and when to choose it, in one line"""
 
 
 SOURCES = {
-    "folder": Source(read_folder),
-    "flat": Source(read_flat),
-    "csv": Source(read_csv),
-    "gtsrb": Source(gtsrb.read_gtsrb, gtsrb.detect),
-    "stl10": Source(stl10.read_stl10, stl10.detect),
-    "cifar10": Source(cifar10.read_cifar10, cifar10.detect),
-    "codebrim": Source(codebrim.read_codebrim, codebrim.detect),
-    "ucf101": Source(ucf101.read_ucf101, ucf101.detect, ucf101.recognise),
-    "hmdb51": Source(hmdb51.read_hmdb51, hmdb51.detect, hmdb51.recognise),
-    "kinetics": Source(kinetics.read_kinetics, recognise=kinetics.recognise),
-    "videos": Source(videos.read_videos, recognise=videos.recognise),
-    "frames": Source(frames.read_frames, frames.detect),
-    "shapes": Source(lambda config, _: read_shapes(config), generated=True),
-    "clips": Source(lambda config, _: read_clips(config), generated=True),
-    "nmnist": Source(nmnist.read_nmnist, nmnist.detect),
-    "ncaltech101": Source(ncaltech101.read_ncaltech101, ncaltech101.detect),
-    "ncars": Source(ncars.read_ncars, ncars.detect),
-    "dvsgesture": Source(dvsgesture.read_dvsgesture, dvsgesture.detect),
-    "cifar10dvs": Source(cifar10dvs.read_cifar10dvs, cifar10dvs.detect),
-    "recordings": Source(recordings.read_recordings, recordings.detect, recordings.recognise),
-    "moving_shapes": Source(lambda config, _: read_moving_shapes(config), generated=True),
+    "folder": Source(
+        read_folder,
+        purpose="Images in one folder a class, with or without train and test: most collections of your own",
+    ),
+    "flat": Source(
+        read_flat,
+        purpose="Images without labels in any folders: to pretrain on; probe on another root (data.splits)",
+    ),
+    "csv": Source(
+        read_csv,
+        purpose="Files named in a .csv you write: for splits, groups or labels that folders cannot say",
+    ),
+    "gtsrb": Source(
+        gtsrb.read_gtsrb,
+        gtsrb.detect,
+        purpose="German traffic signs, official or Kaggle's copy; pictures of one sign stay in one split",
+    ),
+    "stl10": Source(
+        stl10.read_stl10,
+        stl10.detect,
+        purpose="STL-10, binary files or folders; few labels, its unlabelled images are for pretraining",
+    ),
+    "cifar10": Source(
+        cifar10.read_cifar10,
+        cifar10.detect,
+        purpose="CIFAR-10, binary batches or folders; small images, for quick trials",
+    ),
+    "codebrim": Source(
+        codebrim.read_codebrim,
+        codebrim.detect,
+        purpose="CODEBRIM, defects of concrete; several labels an image, crops of one picture kept together",
+    ),
+    "ucf101": Source(
+        ucf101.read_ucf101,
+        ucf101.detect,
+        ucf101.recognise,
+        purpose="UCF101 with its official lists; human actions, clips of one video kept together",
+    ),
+    "hmdb51": Source(
+        hmdb51.read_hmdb51,
+        hmdb51.detect,
+        hmdb51.recognise,
+        purpose="HMDB51 with its official lists, or split by film without them; human actions",
+    ),
+    "kinetics": Source(
+        kinetics.read_kinetics,
+        recognise=kinetics.recognise,
+        purpose="Kinetics by its folders or published lists; listed clips that are gone are left out",
+    ),
+    "videos": Source(
+        videos.read_videos,
+        recognise=videos.recognise,
+        purpose="Videos in one folder a class, or without labels in one: clips of your own",
+    ),
+    "frames": Source(
+        frames.read_frames,
+        frames.detect,
+        purpose="Clips as folders of images, one a clip: DAVIS, or your own (auto takes yours for classes)",
+    ),
+    "shapes": Source(
+        lambda config, _: read_shapes(config),
+        generated=True,
+        purpose="Generated images with known factors: to try raytrain without data",
+    ),
+    "clips": Source(
+        lambda config, _: read_clips(config),
+        generated=True,
+        purpose="Generated clips with known motion: to try video without data",
+    ),
+    "nmnist": Source(
+        nmnist.read_nmnist,
+        nmnist.detect,
+        purpose="N-MNIST, digits before an event camera; the small standard test of representations",
+    ),
+    "ncaltech101": Source(
+        ncaltech101.read_ncaltech101,
+        ncaltech101.detect,
+        purpose="N-Caltech101, objects before an event camera, as published or in EST's split",
+    ),
+    "ncars": Source(
+        ncars.read_ncars,
+        ncars.detect,
+        purpose="N-CARS, cars and background in 100 ms of events; the standard test of two classes",
+    ),
+    "dvsgesture": Source(
+        dvsgesture.read_dvsgesture,
+        dvsgesture.detect,
+        purpose="DVS128 Gesture as tonic unpacks it; timing matters, nobody is in both splits",
+    ),
+    "cifar10dvs": Source(
+        cifar10dvs.read_cifar10dvs,
+        cifar10dvs.detect,
+        purpose="CIFAR10-DVS, images moved before an event camera; no split is published, shares are cut off",
+    ),
+    "recordings": Source(
+        recordings.read_recordings,
+        recordings.detect,
+        recordings.recognise,
+        purpose="Recordings in one folder a class, or cut by a windows.csv: event data of your own",
+    ),
+    "moving_shapes": Source(
+        lambda config, _: read_moving_shapes(config),
+        generated=True,
+        purpose="Generated recordings of moving shapes: to try event cameras without data",
+    ),
 }
 """name in data.source -> layout; each is a module of that name"""
 

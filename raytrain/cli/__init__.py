@@ -30,7 +30,7 @@ USAGE = """usage: raytrain VERB ...
   compare RUN RUN     what two runs or folders of seeds differ by: settings, then paired differences
   reproduce TABLE     table1, table2 or figure2 of the decomposed-encoder paper, measured beside the paper's
   bench NAME          measure: clapp, events, locality, operators, readers, stream, subsets, video
-  list [KIND]         presets, sources, operators, encoders, ...; cache: what was trained before
+  list [KIND]         what there is, and when to choose it: presets, sources, operators, ..., cache
   demo                the main job on generated images
 
 `raytrain VERB --help` shows every setting. Exit codes: 0 done, 2 wrong call or setting, 3 data, 4 diverged,

@@ -1,11 +1,18 @@
 """The verbs `bench` and `list`."""
 
+import shutil
+import textwrap
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
 from raytrain.cli.parse import parse
+
+_NO_TERMINAL = 10_000
+"""columns where nobody reads along: a line a thing, for other programs"""
+_NARROWEST = 30
+"""columns that are left for the text beside the names"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +30,11 @@ class BenchCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class ListCommand:
-    """Print what there is."""
+    """Print what there is, and what each is for."""
 
     kind: Annotated[str, tyro.conf.Positional] = ""
+    """presets, sources, operators, stems, cuts, encoders, objectives, protocols, modalities; cache: what was
+    trained before"""
 
 
 def bench(arguments: list[str]) -> int:
@@ -47,9 +56,27 @@ def list_(arguments: list[str]) -> int:
     """Run the verb `list`."""
     command = parse("list", ListCommand, arguments, None, known=set())
     from raytrain import api
+    from raytrain.catalogue import kinds
 
-    for kind, items in api.listing(command.kind).items():
-        print(f"{kind}:")
-        for name, line in items.items():
-            print(f"  {name:<16} {line}")
+    width = shutil.get_terminal_size((_NO_TERMINAL, 0)).columns
+    texts = [
+        f"{kind}: {kinds(kind)[kind].says}\n{_aligned(lines, width)}"
+        for kind, lines in api.listing(command.kind).items()
+    ]
+    print("\n\n".join(texts))
     return 0
+
+
+def _aligned(lines: dict[str, str], width: int) -> str:
+    """Return names and what is said of them in two columns; what is longer than a line goes on below it."""
+    column = max(map(len, lines)) + 4
+    return "\n".join(
+        textwrap.fill(
+            line,
+            max(width, column + _NARROWEST),
+            initial_indent=f"  {name:<{column - 2}}",
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+        )
+        for name, line in lines.items()
+    )

@@ -15,6 +15,7 @@ class PatchesConfig:
     modality: ClassVar[ModalityName] = "image"
 
     name: Literal["patches"] = "patches"
+    purpose: ClassVar[str] = "Overlapping squares, predicted row after row; the default, for images"
     size_px: int = 16
     stride_px: int = 8
     normalize: Literal["none", "patch"] = "none"
@@ -54,6 +55,7 @@ class FramesConfig(ClipSettings):
     """Whole frames, each seen by a 2-D encoder; time is the sequence that is predicted."""
 
     name: Literal["frames"] = "frames"
+    purpose: ClassVar[str] = "Clips frame by frame before a 2-D encoder; where looks tell more than motion"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,9 @@ class VolumeConfig(ClipSettings):
     """The clip as one volume, seen by a 3-D encoder."""
 
     name: Literal["volume"] = "volume"
+    purpose: ClassVar[str] = (
+        "Clips as one block of space and time before movnet; where motion tells the classes"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,9 @@ class MotionConfig(ClipSettings):
     """
 
     name: Literal["motion"] = "motion"
+    purpose: ClassVar[str] = (
+        "Clips shown with a motion that is known; for objective motion, which learns to name it"
+    )
     scene_view: Literal["window", "frame"] = "window"
     """what a scene-motion clip shows: a window at rest, of the egomotion's size and scale; or whole frames,
     as the published code does, whose scale gives the kind away in a single frame"""
@@ -89,6 +97,9 @@ class BinsConfig:
     modality: ClassVar[ModalityName] = "events"
 
     name: Literal["bins"] = "bins"
+    purpose: ClassVar[str] = (
+        "Recordings, a map for each bin of time, predicted in order; for clapp and infonce"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +109,7 @@ class SurfaceConfig:
     modality: ClassVar[ModalityName] = "events"
 
     name: Literal["surface"] = "surface"
+    purpose: ClassVar[str] = "Recordings as one map with all bins as channels; for objective supervised"
 
 
 CutConfig = PatchesConfig | FramesConfig | VolumeConfig | MotionConfig | BinsConfig | SurfaceConfig

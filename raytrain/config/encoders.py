@@ -12,6 +12,9 @@ class Vgg6Config:
     """The six-layer network of CLAPP: 128, 256 M, 256, 512 M, 1024 M, 1024 M."""
 
     name: Literal["vgg6"] = "vgg6"
+    purpose: ClassVar[str] = (
+        "Six 2-D layers; the default, and what the local rules (clapp, infonce) were made for"
+    )
     width: float = 1.0
     """multiplier of all channel counts"""
     batch_norm: bool = False
@@ -36,6 +39,9 @@ class MovnetConfig:
     """The five-layer 3-D network of CLAPP's video experiments: 96 M, 256 M, 512, 512, 512 M."""
 
     name: Literal["movnet"] = "movnet"
+    purpose: ClassVar[str] = (
+        "Five 3-D layers for whole clips (cuts volume, motion); where motion tells the classes"
+    )
     width: float = 1.0
     """multiplier of all channel counts"""
     batch_norm: bool = True
@@ -88,6 +94,9 @@ class Resnet18Config(ResnetSettings):
     num_blocks: ClassVar[tuple[int, int, int, int]] = (2, 2, 2, 2)
 
     name: Literal["resnet18"] = "resnet18"
+    purpose: ClassVar[str] = (
+        "Residual 2-D network; for supervised training, or to begin with pretrained weights"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +106,9 @@ class Resnet34Config(ResnetSettings):
     num_blocks: ClassVar[tuple[int, int, int, int]] = (3, 4, 6, 3)
 
     name: Literal["resnet34"] = "resnet34"
+    purpose: ClassVar[str] = (
+        "As resnet18 with nearly twice the layers; where resnet18 learns too little and a GPU waits"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +116,9 @@ class NoEncoderConfig:
     """No network of its own: the stem's maps are the representation."""
 
     name: Literal["none"] = "none"
+    purpose: ClassVar[str] = (
+        "No network behind the stem; with stem phased_lstm, or to see what a stem alone is worth"
+    )
 
 
 EncoderConfig = Vgg6Config | MovnetConfig | Resnet18Config | Resnet34Config | NoEncoderConfig

@@ -1,7 +1,7 @@
 """Settings of the objectives."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raytrain.config.checks import at_least, share
 from raytrain.errors import ConfigError
@@ -44,6 +44,9 @@ class ClappConfig(HingeSettings):
     """CLAPP: the hinge loss at every layer, no gradient between layers."""
 
     name: Literal["clapp"] = "clapp"
+    purpose: ClassVar[str] = (
+        "No labels, each layer by itself (local rule); the default, memory does not grow with depth"
+    )
     feedback: bool = False
     """weigh each image's terms by the same terms of the layer above: images that are hard there teach more"""
 
@@ -60,6 +63,9 @@ class HingeCpcConfig(HingeSettings):
     """HingeCPC: the same loss at the last layer only, trained end to end."""
 
     name: Literal["hinge_cpc"] = "hinge_cpc"
+    purpose: ClassVar[str] = (
+        "No labels, clapp's loss trained through all layers; shows what learning locally costs"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,9 @@ class InfonceConfig(PredictionSettings):
     """InfoNCE: Greedy InfoMax where local, CPC where not."""
 
     name: Literal["infonce"] = "infonce"
+    purpose: ClassVar[str] = (
+        "No labels, many negatives: Greedy InfoMax or CPC; to compare with the usual contrastive loss"
+    )
     local: bool = True
     """a loss at every layer and no gradient between layers; False: one at the last, trained end to end"""
     symmetric: bool = True
@@ -79,6 +88,7 @@ class SupervisedConfig:
     """Cross entropy of a linear classifier on the last layer, trained end to end."""
 
     name: Literal["supervised"] = "supervised"
+    purpose: ClassVar[str] = "Learns from labels; where you have them, or as the mark for what learns without"
     pool: Literal["mean", "flat"] = "mean"
     """mean over the patches, or all of them flattened, before the classifier"""
 
@@ -88,6 +98,9 @@ class ClappVideoConfig:
     """CLAPP's loss of volumes: each step of time predicts the next ones, all others are its negatives."""
 
     name: Literal["clapp_video"] = "clapp_video"
+    purpose: ClassVar[str] = (
+        "No labels, clapp for clips as volumes (cut volume, encoder movnet); learns along time"
+    )
     num_steps: int = 3
     """K, how many steps of time ahead are predicted"""
     vectors: Literal["flat", "spatial"] = "flat"
@@ -104,6 +117,9 @@ class MotionObjectiveConfig:
     """Kind of motion (of the camera or of the scene) and its speed, trained end to end."""
 
     name: Literal["motion"] = "motion"
+    purpose: ClassVar[str] = (
+        "No labels, clips: is it the camera or the scene that moves, how fast (cut motion)"
+    )
     dropout: float = 0.5
     """share of each head's hidden units that is left out of a training step"""
     hidden: int = 512

@@ -1,7 +1,7 @@
 """Settings of the fixed operators that stand before an encoder."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raytrain.config.checks import at_least, positive
 from raytrain.errors import ConfigError
@@ -14,6 +14,9 @@ class IdentityConfig:
     """The image itself, 3 channels in 0..1."""
 
     name: Literal["identity"] = "identity"
+    purpose: ClassVar[str] = (
+        "Images, clips: pixels as they are; train it too, the other operators are judged against it"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,7 @@ class LbpConfig:
     """Rotation-invariant local binary pattern, 1 channel in 0..1."""
 
     name: Literal["lbp"] = "lbp"
+    purpose: ClassVar[str] = "Images, clips: texture alone; where the light varies and colour does not matter"
     num_points: int = 8
     """neighbours on the circle"""
     radius_px: int = 1
@@ -40,6 +44,9 @@ class RgConfig:
     """Intensity-free colour r = R/(R+G+B), g = G/(R+G+B), 2 channels in 0..1; black gives 1/3."""
 
     name: Literal["rg"] = "rg"
+    purpose: ClassVar[str] = (
+        "Images, clips: colour without brightness; where colour tells the classes in any light"
+    )
     compat: Compat = "paper"
     """paper2023: colour correction with the uint8 round trip of the published code (almost constant)"""
 
@@ -49,6 +56,9 @@ class DtcwtConfig:
     """Dual-tree complex wavelets: magnitudes of the six orientations of each level, and the low-pass."""
 
     name: Literal["dtcwt"] = "dtcwt"
+    purpose: ClassVar[str] = (
+        "Images, clips: edges by size and direction; where form tells the classes; the slowest"
+    )
     num_levels: int = 1
     lowpass: bool = True
     """stack the low-pass (3 channels) below the magnitudes (18 channels a level)"""
@@ -71,6 +81,7 @@ class CountConfig:
     """Events of each polarity, pixel and bin: darker bins first, then brighter."""
 
     name: Literal["count"] = "count"
+    purpose: ClassVar[str] = "Recordings: events of each pixel and span of time; the baseline, take it first"
     num_bins: int = 1
     split: Split = "time"
     """bins of equal spans of time, or of equally many events"""
@@ -86,6 +97,7 @@ class LastTimestampConfig:
     """Newest stamp of each polarity and pixel, 0 (the first stamp, or no event) to 1 (the last stamp)."""
 
     name: Literal["last_timestamp"] = "last_timestamp"
+    purpose: ClassVar[str] = "Recordings: when each pixel changed last; two channels, nothing to set"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +105,9 @@ class TimeSurfaceConfig:
     """exp(-age / tau) of the newest event of each polarity and pixel, at the ends of equal spans of time."""
 
     name: Literal["time_surface"] = "time_surface"
+    purpose: ClassVar[str] = (
+        "Recordings: newest events with a fading memory; where what just moved matters (tau_us)"
+    )
     tau_us: float = 50_000.0
     num_bins: int = 1
 
@@ -106,6 +121,9 @@ class HatsConfig:
     """Histograms of averaged time surfaces: what stood around a cell's events shortly before them."""
 
     name: Literal["hats"] = "hats"
+    purpose: ClassVar[str] = (
+        "Recordings: mean surroundings of the events of a cell; for noisy sensors, blurs fine detail"
+    )
     cell_px: int = 10
     """side of a cell (K)"""
     radius_px: int = 3
@@ -130,6 +148,9 @@ class VoxelGridConfig:
     """Signed events shared linearly between the two nearest bins of time, without polarity channels."""
 
     name: Literal["voxel_grid"] = "voxel_grid"
+    purpose: ClassVar[str] = (
+        "Recordings: brighter minus darker events in bins of time; few channels, good for clapp"
+    )
     num_bins: int = 5
     normalise: Literal["none", "nonzero"] = "none"
     """nonzero: a recording's voxels other than 0 get mean 0 and standard deviation 1"""
@@ -143,6 +164,9 @@ class EstConfig:
     """Event spike tensor with the fixed trilinear kernel: darker bins first, then brighter."""
 
     name: Literal["est"] = "est"
+    purpose: ClassVar[str] = (
+        "Recordings: stamps summed in many bins, polarities apart; finer in time than voxel_grid"
+    )
     num_bins: int = 9
     measure: Literal["time", "one"] = "time"
     """what an event carries: its stamp in 0..1, or 1"""
@@ -156,6 +180,9 @@ class BinaryFramesConfig:
     """1 where a pixel had an event in a span, or several spans as the bits of one number (Bina-Rep)."""
 
     name: Literal["binary_frames"] = "binary_frames"
+    purpose: ClassVar[str] = (
+        "Recordings: whether a pixel fired at all in a span; where counts mislead (hot pixels)"
+    )
     num_frames: int = 8
     """frames of each polarity"""
     num_bits: int = 1
@@ -174,6 +201,7 @@ class PlainEventsConfig:
     """The recording itself: what a stem reads."""
 
     name: Literal["events"] = "events"
+    purpose: ClassVar[str] = "Recordings: handed on as they are; for a stem, which learns its own maps"
 
 
 UNCHANGED = ("identity", "events")

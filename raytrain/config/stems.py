@@ -1,7 +1,7 @@
 """Settings of the stems: trainable front ends that turn events into maps for an encoder."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raytrain.config.checks import at_least, positive
 from raytrain.errors import ConfigError
@@ -12,6 +12,9 @@ class NoStemConfig:
     """The encoder reads the operator's maps."""
 
     name: Literal["none"] = "none"
+    purpose: ClassVar[str] = (
+        "No stem: a fixed operator makes the maps; the default, and all that images and clips need"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,9 @@ class MatrixLstmConfig:
     """Matrix-LSTM: one LSTM shared by all receptive fields, fed their events in order of arrival."""
 
     name: Literal["matrix_lstm"] = "matrix_lstm"
+    purpose: ClassVar[str] = (
+        "A small LSTM reads each pixel's events in order; the stem to try first, keeps fine timing"
+    )
     hidden: int = 16
     """C: hidden units; the maps have C x bins channels"""
     field_px: int = 1
@@ -63,6 +69,7 @@ class LearntEstConfig:
     """Event spike tensor: stamps spread over bins of time by a kernel that a small network learns."""
 
     name: Literal["est"] = "est"
+    purpose: ClassVar[str] = "Learns how a stamp spreads over bins of time; few weights, for few recordings"
     bins: int = 9
     """B: bins of time of each polarity; the maps have 2 x B channels"""
     units: int = 30
@@ -87,6 +94,9 @@ class PhasedLstmConfig:
     """Phased LSTM over the sequence of events of a whole recording: a baseline that knows no map."""
 
     name: Literal["phased_lstm"] = "phased_lstm"
+    purpose: ClassVar[str] = (
+        "Reads a recording as one sequence, without a map; a baseline to compare with, not to win"
+    )
     channels: int = 64
     """hidden units"""
     embedding: int = 32

@@ -1,4 +1,4 @@
-"""Trainable encoders; `ENCODERS` is what `raytrain list` prints."""
+"""Trainable encoders by name; what each is for stands in its settings."""
 
 from collections.abc import Callable
 

@@ -24,6 +24,8 @@ class Protocol:
     answer: Callable[[Question], Answer]
     describe: Callable[[Task], Words]
     """what it does, in words"""
+    purpose: str
+    """what it is for and when to choose it, in one line"""
 
 
 def answer_ridge(question: Question, *, strengths: ArrayLike = STRENGTHS) -> Answer:
@@ -54,10 +56,26 @@ def describe_ridge(task: Task) -> Words:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "ridge": Protocol(answer=answer_ridge, describe=describe_ridge),
-    "logistic": Protocol(answer=answer_logistic, describe=describe_logistic),
-    "knn": Protocol(answer=answer_knn, describe=describe_knn),
-    "classifier": Protocol(answer=answer_classifier, describe=describe_classifier),
+    "ridge": Protocol(
+        answer=answer_ridge,
+        describe=describe_ridge,
+        purpose="Linear, solved exactly, strength by leave-one-group-out; the default, fast and without luck",
+    ),
+    "logistic": Protocol(
+        answer=answer_logistic,
+        describe=describe_logistic,
+        purpose="Linear with a softmax; for figures that compare with papers' linear probes",
+    ),
+    "knn": Protocol(
+        answer=answer_knn,
+        describe=describe_knn,
+        purpose="Nearest neighbours, nothing is fitted; how well the space itself is ordered",
+    ),
+    "classifier": Protocol(
+        answer=answer_classifier,
+        describe=describe_classifier,
+        purpose="Two linear layers with dropout, trained by Adam; the probe of the decomposed-encoder paper",
+    ),
 }
 
 

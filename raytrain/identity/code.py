@@ -224,7 +224,8 @@ def _drop_imports(tree: ast.Module, used: set[str]) -> None:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes away what decides nothing: docstrings, `__all__`, imports for types, what a setting may be.
+    """Takes away what decides nothing: docstrings, `__all__`, what a thing is for, imports for types, what a
+    setting may be.
 
     Which value a setting has is part of the key itself.
     """
@@ -237,11 +238,23 @@ class _Bare(ast.NodeTransformer):
         return None if for_types and not node.orelse else self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        return None if _targets(node) == ["__all__"] else self.generic_visit(node)
+        names = _targets(node)
+        return None if names == ["__all__"] or _is_purpose(names, node.value) else self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        return None if _is_purpose(_targets(node), node.value) else self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        return None if _is_purpose([node.arg], node.value) else self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         is_literal = isinstance(node.value, ast.Name) and node.value.id == "Literal"
         return node.value if is_literal else self.generic_visit(node)
+
+
+def _is_purpose(names: list[str] | list[str | None], value: ast.expr | None) -> bool:
+    """Return whether a text is the line of `raytrain list` that says what a thing is for."""
+    return names == ["purpose"] and isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _prune(tree: ast.Module, tables: Collection[str], members: Collection[str]) -> None:

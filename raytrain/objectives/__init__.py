@@ -1,4 +1,4 @@
-"""Objectives; `OBJECTIVES` is what `raytrain list` prints."""
+"""Objectives by name; what each is for stands in its settings."""
 
 from collections.abc import Callable
 from functools import partial

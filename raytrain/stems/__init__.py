@@ -1,4 +1,4 @@
-"""Trainable front ends over events; `STEMS` is what `raytrain list` prints."""
+"""Trainable front ends over events by name; what each is for stands in its settings."""
 
 from collections.abc import Callable
 

@@ -377,7 +377,7 @@ def test_list_shows_all_kinds_or_one(capsys: pytest.CaptureFixture[str]) -> None
     assert all(len(line.split()) > 1 for line in everything.splitlines() if line.startswith("  "))
     assert main(["list", "operators"]) == 0
     operators = capsys.readouterr().out
-    assert operators.startswith("operators:\n  identity ")
+    assert operators.startswith("operators: fixed transform before the encoder: pathways.NAME.operator\n  id")
     assert operators in everything
 
 

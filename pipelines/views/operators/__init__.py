@@ -1,4 +1,4 @@
-"""Fixed operators before an encoder: one file each, and the registry that `raytrain list` prints."""
+"""Fixed operators before an encoder: one file each, what it is for in its settings; their registry."""
 
 from pipelines.views.operators.base import Operator
 from pipelines.views.operators.dtcwt import Dtcwt
