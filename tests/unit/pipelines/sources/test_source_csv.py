@@ -1,3 +1,5 @@
+import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from pipelines.preparing.inspect import inspect
 from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest
 from raytrain.config.data import CsvConfig, DataConfig, EventsConfig
-from raytrain.errors import ConfigError, DataError
+from raytrain.errors import ConfigError, DataError, RaytrainError
 
 
 def put(root: Path, text: str, *images: str, name: str = "list.csv") -> Path:
@@ -293,3 +295,63 @@ def test_a_list_of_recordings(tmp_path: Path) -> None:
     made = read(tmp_path, events=EventsConfig(sensor_width=34, sensor_height=30))
     assert (made.modality, made.sensor_width, made.sensor_height) == ("events", 34, 30)
     assert made.table["num_events"].to_pylist() == [2, 2]
+
+
+PIECES = [
+    "path",
+    "label",
+    "split",
+    "i/1.png",
+    "./i/2.png",
+    "i\\3.png",
+    "a",
+    "b;c",
+    "",
+    '"',
+    "'",
+    "é",
+    "\0",
+    " ",
+]
+PIECES += [
+    "../x.png",
+    "/etc/passwd",
+    "s3://b/k.png",
+    "i/gone.png",
+    "train",
+    "Val",
+    "nobody",
+    "sep=;",
+    "\ufeff",
+]
+
+
+def strange_list(rng: random.Random) -> bytes:
+    """A list whose cells, separators, quotes, line ends and encoding are any."""
+    plain = rng.choice([0.5, 0.9, 1.0])
+    rows = [
+        ["path", "label", "split"][: rng.randrange(1, 4)] if rng.random() < plain else rng.sample(PIECES, 3)
+    ]
+    for number in range(rng.randrange(8)):
+        usual = [f"i/{number % 5}.png", rng.choice("ab"), rng.choice(["train", "test", ""])][: len(rows[0])]
+        rows.append(usual if rng.random() < plain else rng.sample(PIECES, rng.randrange(1, 5)))
+    separator = rng.choice([",", ",", ";", "\t", "|", ", "])
+    lines = [separator.join(f'"{cell}"' if rng.random() < 0.1 else cell for cell in row) for row in rows]
+    text = rng.choice(["", "", "sep=;\n", "\ufeff"]) + rng.choice(["\n", "\r\n", "\r"]).join(lines)
+    data = text.encode(rng.choice(["utf-8", "utf-8", "utf-16", "utf-16-be", "cp1252"]), "replace")
+    return data[: len(data) - rng.randrange(3)] if rng.random() < 0.2 else data
+
+
+def test_no_list_is_a_surprise(tmp_path: Path) -> None:
+    """500 lists of any content are read, or refused by one line that names the list or a setting."""
+    put(tmp_path, "", *NAMES[:4])
+    rng, num_read, refusals = random.Random(0), 0, []
+    for _ in range(500):
+        (tmp_path / "list.csv").write_bytes(strange_list(rng))
+        try:
+            num_read += len(read(tmp_path)) > 0
+        except RaytrainError as refused:
+            refusals.append(str(refused))
+    assert num_read + len(refusals) == 500
+    assert num_read > 30
+    assert [said for said in refusals if not re.search(r"list\.csv|data\.", said) or "\n" in said] == []
