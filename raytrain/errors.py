@@ -5,9 +5,13 @@ from collections.abc import Iterable
 
 
 class RaytrainError(Exception):
-    """A failure with a message for the user: what happened, where, and what to do next."""
+    """A failure with a message for the user, one line: what happened, where, and what to do next."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        # Names of files and columns may hold line breaks.
+        super().__init__(message.replace("\r", "\\r").replace("\n", "\\n"))
 
 
 class ConfigError(RaytrainError):
