@@ -18,6 +18,7 @@ from raytrain.config.machine import usable_cpus
 from raytrain.device import gpus_here
 from raytrain.errors import ClusterError
 from raytrain.training.allotment import FEW_DECODE_TASKS, Demand, Node, allot
+from raytrain.training.ray_folder import short_path, temporary_folder
 from raytrain.training.signals import outliving_the_terminal
 
 ENVIRONMENT = {
@@ -68,8 +69,13 @@ def connect(config: RunConfig) -> Iterator[None]:
     _set_authentication(address)
     import ray
 
+    from raytrain.training.worker_path import OwnPath
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if not address.startswith("ray://"):  # its client asks another process, which has its own
+        options["job_config"] = OwnPath()
     already = ray.is_initialized()
+    stack = contextlib.ExitStack()
     try:
         if already:
             pass
@@ -81,18 +87,22 @@ def connect(config: RunConfig) -> Iterator[None]:
             machine = this_machine(demand)
             cpus = math.ceil(allot(demand, (machine,)).cpus(demand)) + SPARE_CPUS
             options |= {"num_gpus": machine.gpus, "include_dashboard": False}
+            if folder := stack.enter_context(short_path()):
+                options["_temp_dir"] = folder
             with outliving_the_terminal():
                 ray.init(address="local", num_cpus=cpus, **options)
     except ClusterError:
         raise
     except Exception as error:  # a node that is too slow to start raises just that
+        stack.close()
         raise ClusterError(_refusal(address, error)) from None
     _quiet_errors()
-    try:
-        yield
-    finally:
-        if not already:
-            ray.shutdown()
+    with stack:
+        try:
+            yield
+        finally:
+            if not already:
+                ray.shutdown()
 
 
 def _refusal(address: str, error: Exception) -> str:
@@ -159,7 +169,7 @@ def _quiet_errors() -> None:
 
 def _running_cluster() -> str:
     """Return the address of a cluster started on this machine by `ray start`, or ''."""
-    record = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    record = Path(temporary_folder(), "ray", "ray_current_cluster")
     with contextlib.suppress(OSError):
         address = record.read_text().strip()
         if address and _answers(address):
