@@ -96,7 +96,7 @@ def _report_or_say(folder: Path, screen: Console) -> None:
         what = " ".join(str(error).split()) or type(error).__name__
         text = f"no report: {what}; `raytrain report {folder}` tries again"
         screen.print(text, highlight=False, soft_wrap=True, markup=False)
-        with contextlib.suppress(OSError), (folder / LOG).open("a") as file:
+        with contextlib.suppress(OSError), (folder / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
@@ -187,7 +187,7 @@ def probe(folder: Path, settings: ProbeConfig | None = None, *, console: Console
         if not path.exists() or not (setup.features / VALID).exists():
             raise ConfigError(f"{folder}: no features yet; run `raytrain represent {folder}` first")
         config = dataclasses.replace(setup.config, probe=settings or setup.config.probe)
-        former = json.loads(path.read_text())
+        former = json.loads(path.read_text(encoding="utf-8"))
         kept = {key: value for key, value in former.items() if key not in ("layers", "subsets")}
         summary = kept | probe_setup(dataclasses.replace(setup, config=config))
         write_atomic(path, json.dumps(summary, indent=1))

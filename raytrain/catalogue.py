@@ -33,7 +33,7 @@ class Kind:
 
 def preset_purpose(name: str) -> str:
     """Return the first comment line of a preset."""
-    text = resources.files("raytrain.presets").joinpath(f"{name}.toml").read_text()
+    text = resources.files("raytrain.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return text.partition("\n")[0].removeprefix("# ")
 
 

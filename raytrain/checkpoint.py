@@ -62,7 +62,7 @@ def save_checkpoint(
             "cursor": [cursor.epoch, cursor.step],
             "sha256": _file_sha256(aside / TENSORS),
         }
-        (aside / META).write_text(json.dumps(full, indent=1))
+        (aside / META).write_text(json.dumps(full, indent=1), encoding="utf-8")
         for path in (aside / TENSORS, aside / META, aside):
             _sync(path)
         if target.exists():  # an equal or damaged one, from before the pathway went back
@@ -90,7 +90,7 @@ def load_latest(root: Path) -> Checkpoint | None:
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the checkpoint of a folder, or None when it is damaged."""
     try:
-        meta = json.loads((folder / META).read_text())
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
         if _sha256(folder / TENSORS) != meta["sha256"]:
             return None
         return Checkpoint(folder, load_file(folder / TENSORS), meta)
@@ -102,7 +102,7 @@ def latest_step(root: Path) -> tuple[Cursor, int] | None:
     """Return (cursor, steps done) of the newest checkpoint without loading its tensors."""
     for folder in sorted(root.glob("step-*"), reverse=True):
         try:
-            meta = json.loads((folder / META).read_text())
+            meta = json.loads((folder / META).read_text(encoding="utf-8"))
             if _sha256(folder / TENSORS) == meta["sha256"]:
                 return Cursor(*meta["cursor"]), int(meta["step"])
         except (OSError, ValueError, KeyError):

@@ -206,7 +206,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found, version = config["format"], config["format_version"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(

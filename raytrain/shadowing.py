@@ -1,9 +1,12 @@
 """Modules that would be imported instead of the right ones: a `torch/` or `ray.py` in the working folder.
 
-Python looks into the working folder first (`python -m`) and into PYTHONPATH, so a file of a user's own that is
-called like a library takes its place, and fails where it is used, long after the start. Looked for before any
-library is imported: nothing else of raytrain is, and of Python itself only what it has already loaded.
+Python looks into the working folder first (`python -m`) and into PYTHONPATH, so a file of a user's own that
+is called like a library takes its place, and fails where it is used, long after the start. Looked for before
+any library is imported: nothing else of raytrain is, and of Python itself only what it has already loaded.
 """
+
+# ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH121, PTH208
+# Not by pathlib: it imports much of Python, which may be what is in the way.
 
 import os
 import sys
@@ -49,7 +52,9 @@ def _place(name: str, path: list[str]) -> str:
 def _modules_in(folder: str) -> list[str]:
     """Return what lies in a folder and could be imported, by name."""
     with os.scandir(folder) as entries:
-        names = {e.name.partition(".")[0] for e in entries if e.name.endswith((".py", ".so", ".pyd")) or e.is_dir()}
+        names = {
+            e.name.partition(".")[0] for e in entries if e.name.endswith((".py", ".so", ".pyd")) or e.is_dir()
+        }
     return sorted(name for name in names if name.isidentifier())
 
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -130,8 +131,20 @@ def _sorted_entries(folder: str) -> "list[os.DirEntry[str]]":
         "".join([entry.name for entry in found]).encode()
     except UnicodeEncodeError:
         name = next(entry.name for entry in found if not _is_utf8(entry.name))
-        raise DataError(f"{folder}: the file name {name!r} is not UTF-8; rename it") from None
+        raise DataError(f"{folder}: {_why_no_name(name)}") from None
     return found
+
+
+def _why_no_name(name: str) -> str:
+    """Say why a name is no text: by its bytes, or by what this process takes bytes for."""
+    with suppress(UnicodeDecodeError):
+        text = os.fsencode(name).decode()
+        encoding = sys.getfilesystemencoding()
+        return (
+            f"the file name {text!a} cannot be shown in this locale, whose encoding is {encoding}; set "
+            "LC_ALL=C.UTF-8 and unset PYTHONUTF8"
+        )
+    return f"the file name {name!r} is not UTF-8; rename it"
 
 
 def _is_utf8(name: str) -> bool:

@@ -192,13 +192,13 @@ def _read_epoch(batches: Batches) -> int:
 
 def main(name: str, settings: str) -> None:
     """Read, and print the samples and the seconds."""
-    files, peer = Files(**json.loads(Path(settings).read_text())), PEERS[name]
+    files, peer = Files(**json.loads(Path(settings).read_text(encoding="utf-8"))), PEERS[name]
     sys.stdout.write(json.dumps(read_all(peer, files)) + "\n")
 
 
 def write_settings(files: Files, path: Path) -> None:
     """Write the files' list where a reader's process finds it."""
-    path.write_text(json.dumps(asdict(files)))
+    path.write_text(json.dumps(asdict(files)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ def peak_mib() -> float:
     """Return the largest resident memory that this process has had, in MiB."""
     status = PROC / "self" / "status"
     if status.exists():  # unlike ru_maxrss it does not remember the parent's size over exec
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(
+            line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM")
+        )
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -98,7 +100,7 @@ def _processes(proc: Path) -> Iterator[tuple[int, list[str]]]:
     for folder in proc.iterdir():
         if folder.name.isdigit():
             try:
-                text = (folder / "stat").read_text()
+                text = (folder / "stat").read_text(encoding="utf-8")
             except OSError:  # it ended a moment ago
                 continue
             yield int(folder.name), text[text.rindex(")") + 2 :].split()
@@ -112,7 +114,7 @@ def _descends(number: int, pid: int, parents: dict[int, int]) -> bool:
 
 def _ignores_children(folder: Path) -> bool:
     try:
-        lines = (folder / "status").read_text().splitlines()
+        lines = (folder / "status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return False
     masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigIgn:")]

@@ -54,7 +54,7 @@ def _round(folder: Path, num_pathways: int, device: str) -> dict[str, float]:
     config = _config(folder, num_pathways, device)
     folder.mkdir(parents=True)
     settings = folder / "bench.toml"
-    settings.write_text(to_toml(config))
+    settings.write_text(to_toml(config), encoding="utf-8")
     began = time.time()
     _call("train", "--config", str(settings))
     times = _times(folder / "run" / "metrics.jsonl")
@@ -93,7 +93,7 @@ def _call(*arguments: str) -> None:
 def _times(metrics: Path) -> dict[str, dict[int, float]]:
     """Return the time of each step of each pathway."""
     times: dict[str, dict[int, float]] = {}
-    for line in map(json.loads, metrics.read_text().splitlines()):
+    for line in map(json.loads, metrics.read_text(encoding="utf-8").splitlines()):
         times.setdefault(line["pathway"], {})[line["step"]] = line["time"]
     return times
 

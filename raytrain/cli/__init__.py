@@ -1,6 +1,7 @@
 """The command line: `raytrain VERB ...`; the only place that knows tyro."""
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -65,6 +66,8 @@ def _out_of_memory(error: Exception) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Run a verb; turn errors into one line on stderr and an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(arguments)
     except RaytrainError as error:

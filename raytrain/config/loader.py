@@ -29,7 +29,7 @@ def load_preset(name: str) -> RunConfig:
     """
     if name not in preset_names():
         raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, preset_names())}")
-    text = resources.files(PRESETS).joinpath(f"{name}.toml").read_text()
+    text = resources.files(PRESETS).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return from_mapping({"preset": name, **tomllib.loads(text)}, where=f"{name}.toml")
 
 
@@ -40,7 +40,7 @@ def load_toml(path: Path) -> RunConfig:
         ConfigError: the file is missing, no TOML, or holds an unknown or wrong setting.
     """
     try:
-        return from_mapping(tomllib.loads(path.read_text()), where=path.name)
+        return from_mapping(tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such settings file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

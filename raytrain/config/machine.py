@@ -12,7 +12,7 @@ def usable_cpus(quota: Path = CGROUP_QUOTA) -> int:
     """Return the CPUs that this process may run on, at most what its container's quota pays for."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        allowed, period = quota.read_text().split()
+        allowed, period = quota.read_text(encoding="utf-8").split()
         return max(1, min(count, int(allowed) // int(period)))
     except (OSError, ValueError):  # no such file, or "max": no quota
         return count
@@ -25,7 +25,9 @@ def usable_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int | None:
     """
     found = []
     try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        lines = dict(
+            line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines() if ":" in line
+        )
         found.append(1024 * int(lines["MemAvailable"].split()[0]))
     except (OSError, KeyError, ValueError):
         pass
@@ -34,7 +36,9 @@ def usable_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int | None:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            left = int((cgroup / limit).read_text()) - int((cgroup / used).read_text())
+            left = int((cgroup / limit).read_text(encoding="utf-8")) - int(
+                (cgroup / used).read_text(encoding="utf-8")
+            )
             found.append(left + _file_bytes(cgroup / limit))
         except (OSError, ValueError):  # no such file, or "max": no limit
             continue
@@ -44,7 +48,9 @@ def usable_memory(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int | None:
 def _file_bytes(limit: Path) -> int:
     """Return what a container's use of memory counts of files, which is given up when it is needed."""
     try:
-        counts = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
+        counts = dict(
+            line.split() for line in (limit.parent / "memory.stat").read_text(encoding="utf-8").splitlines()
+        )
         return int(counts.get("inactive_file", 0))
     except (OSError, ValueError):
         return 0

@@ -129,7 +129,7 @@ class FeatureWriter:
         try:
             array.flush()
             _sync(self._temporary)
-            temporary.write_text(json.dumps(described, indent=1) + "\n")
+            temporary.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
             _sync(temporary)
             # The old description goes first: it must never stand beside other features.
             description.unlink(missing_ok=True)
@@ -210,7 +210,7 @@ def open_features(folder: Path, name: str) -> FeatureFile:
     """
     path = Path(folder) / f"{name}.npy"
     try:
-        described = json.loads(_description(path).read_text())
+        described = json.loads(_description(path).read_text(encoding="utf-8"))
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         expected = tuple(described["shape"])
         meta = described["meta"]

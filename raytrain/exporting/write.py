@@ -104,7 +104,7 @@ def _write(
     }
     save_file(tensors, folder / TENSORS, metadata={"format": "pt", "raytrain": __version__})
     (folder / TENSORS).chmod(0o644)  # safetensors keeps it from everybody else
-    (folder / EXAMPLE_NAME).write_text(example_text(setup.config.data.canvas_px))
+    (folder / EXAMPLE_NAME).write_text(example_text(setup.config.data.canvas_px), encoding="utf-8")
     config = _config(setup, built, checkpoints)
     _write_config(folder, config)
     images, split = _real_images(setup)
@@ -125,7 +125,7 @@ def _write(
             say(graphs[-1].line)
     config["compared"] = {"split": split, "images": len(images), "largest_difference": differences}
     config["graphs"] = {graph.file: dataclasses.asdict(graph) for graph in graphs}
-    (folder / CARD_NAME).write_text(card_text(config, _summary(setup.folder), graphs))
+    (folder / CARD_NAME).write_text(card_text(config, _summary(setup.folder), graphs), encoding="utf-8")
     _write_config(folder, config)
     return ExportReport(
         folder=folder, split=split, num_compared=len(images), differences=differences, graphs=graphs
@@ -191,12 +191,12 @@ def _config(
 def _write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write config.json with the checksums of all other files."""
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != CONFIG}
-    (folder / CONFIG).write_text(json.dumps({**config, "files": files}, indent=1) + "\n")
+    (folder / CONFIG).write_text(json.dumps({**config, "files": files}, indent=1) + "\n", encoding="utf-8")
 
 
 def _summary(folder: Path) -> dict[str, Any]:
     try:
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
+        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return summary

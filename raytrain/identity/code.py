@@ -93,7 +93,7 @@ def read_module(name: str) -> Source | None:
 
 @functools.lru_cache(maxsize=1024)
 def _read(file: Path, is_package: bool, mtime_ns: int, size: int) -> Source:
-    return Source(file.read_text(), is_package)
+    return Source(file.read_text(encoding="utf-8"), is_package)
 
 
 @functools.cache

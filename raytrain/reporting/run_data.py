@@ -72,7 +72,7 @@ class RunData:
         """Logged steps of rank 0; a last line that was cut off is left out."""
         path = self.folder / METRICS
         lines: list[dict[str, Any]] = []
-        for text in path.read_text().splitlines() if path.exists() else ():
+        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 line = json.loads(text)
             except ValueError:
@@ -181,7 +181,7 @@ def load_run(folder: Path, *, data_root: str = "") -> RunData:
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON object; DataError where it is broken."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: broken: {error}; {remedy}") from None
     if not isinstance(value, dict):

@@ -50,10 +50,11 @@ def draw_figure2(features: Path, manifest: Manifest, *, mode: Any, seed: int, ou
         alt="Points of four classes on two axes: base and ours, trained and with initial weights",
     )
     paths = [out / "figure2.svg", out / "figure2.png"]
-    paths[0].write_text(drawing.svg)
+    paths[0].write_text(drawing.svg, encoding="utf-8")
     paths[1].write_bytes(drawing.png)
     (out / "figure2.json").write_text(
-        json.dumps({"classes": [manifest.classes[number] for number in classes], "samples": len(rows)})
+        json.dumps({"classes": [manifest.classes[number] for number in classes], "samples": len(rows)}),
+        encoding="utf-8",
     )
     return paths
 

@@ -34,7 +34,7 @@ class KeptFits:
     def load(self, key: str) -> Predicted | None:
         """Return the predictions of a fit by representation; None where it is not known, or damaged."""
         try:
-            stored = json.loads((self.folder / f"{key}.json").read_text())
+            stored = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
             found: Predicted = {name: np.asarray(values, np.int64) for name, values in stored.items()}
         except (OSError, ValueError, AttributeError):
             return None

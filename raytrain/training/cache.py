@@ -273,7 +273,7 @@ def _add_metrics(source: Path, target: Path, *, run: str, name: str, last: int) 
     """Append a pathway's logged steps up to `last` that the run does not have."""
     had = max((json.loads(line)["step"] for line in _lines_of(target, name)), default=0)
     fresh = [json.loads(line) for line in _lines_of(source, name)]
-    with target.open("a") as file:
+    with target.open("a", encoding="utf-8") as file:
         for line in fresh:
             if had < line["step"] <= last:
                 file.write(json.dumps({**line, "run": run, "cached": True}) + "\n")
@@ -283,13 +283,13 @@ def _lines_of(path: Path, name: str) -> list[str]:
     """Return the whole lines of metrics.jsonl that belong to a pathway."""
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [line for line in lines if line.endswith("\n") and json.loads(line)["pathway"] == name]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
     return {}
 

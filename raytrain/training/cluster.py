@@ -171,7 +171,7 @@ def _running_cluster() -> str:
     """Return the address of a cluster started on this machine by `ray start`, or ''."""
     record = Path(temporary_folder(), "ray", "ray_current_cluster")
     with contextlib.suppress(OSError):
-        address = record.read_text().strip()
+        address = record.read_text(encoding="utf-8").strip()
         if address and _answers(address):
             return address
     return ""

@@ -67,7 +67,7 @@ class LeftOut:
 def left_out_of_training(setup: RunSetup) -> LeftOut:
     """Return the training samples that this run has quarantined so far."""
     path = setup.folder / QUARANTINE
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     bad = {json.loads(line)["key"] for line in lines if line.endswith("\n")}
     if not bad:
         return LeftOut()
@@ -88,7 +88,11 @@ def found_bad(source: StreamSource, keys: Collection[str]) -> dict[str, Bad]:
 def add_to_quarantine(setup: RunSetup, bad: dict[str, Bad]) -> None:
     """Name samples in quarantine.jsonl that are not there yet."""
     path = setup.folder / QUARANTINE
-    known = {json.loads(line)["key"] for line in path.read_text().splitlines()} if path.exists() else set()
-    with path.open("a") as file:
+    known = (
+        {json.loads(line)["key"] for line in path.read_text(encoding="utf-8").splitlines()}
+        if path.exists()
+        else set()
+    )
+    with path.open("a", encoding="utf-8") as file:
         for key in sorted(bad.keys() - known):
             file.write(json.dumps({"key": key, **bad[key]}) + "\n")

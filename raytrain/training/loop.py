@@ -172,5 +172,5 @@ def memory_mib(device: torch.device) -> int:
     """Return the peak device memory on a GPU, else the resident memory of this process, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
-    with Path("/proc/self/statm").open() as file:
+    with Path("/proc/self/statm").open(encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20

@@ -116,7 +116,7 @@ class Marks:
     def _write(self, path: Path) -> None:
         now = self.clock()
         holder = Holder(process=os.getpid(), host=socket.gethostname(), since=now, token=secrets.token_hex(8))
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(vars(holder)))
         os.utime(path, (now, now))
         self._own[path] = holder
@@ -124,7 +124,7 @@ class Marks:
     def _read(self, path: Path) -> Holder | None:
         """Return whose mark a file is; None where it is gone or was cut off, which then holds nobody up."""
         try:
-            return Holder(**json.loads(path.read_text()))
+            return Holder(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -133,6 +133,6 @@ class Marks:
         """Let one process at a time read and change marks, for the moment that this takes."""
         folder = self.cache / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a") as file:
+        with (folder / ".lock").open("a", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

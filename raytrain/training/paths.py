@@ -33,5 +33,5 @@ def known_device(folder: Path) -> str:
     """Return the device, cpu or cuda, of a run that has trained a step, '' where it is still open."""
     with contextlib.suppress(OSError, ValueError):
         if has_steps(folder):
-            return str(json.loads((folder / ENVIRONMENT).read_text()).get("device", ""))
+            return str(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")).get("device", ""))
     return ""

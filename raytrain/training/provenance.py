@@ -49,7 +49,7 @@ def standardised(folder: Path, identity: Identity) -> None:
 
 def _read(folder: Path) -> dict[str, str]:
     with suppress(OSError, ValueError):
-        found: dict[str, str] = json.loads((folder / KEYS).read_text())
+        found: dict[str, str] = json.loads((folder / KEYS).read_text(encoding="utf-8"))
         return found
     return {}
 

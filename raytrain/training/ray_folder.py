@@ -23,8 +23,8 @@ def temporary_folder() -> str:
 def short_path() -> Iterator[str]:
     """Give another, short path to Ray's folder where its own is too long for sockets; empty: it is not.
 
-    The files stay where TMPDIR says. The other path is a link in a folder of this process alone, and ends with
-    it.
+    The files stay where TMPDIR says. The other path is a link in a folder of this process alone, which ends
+    with it.
     """
     folder = Path(temporary_folder()).absolute() / "ray"
     if len(os.fsencode(folder)) <= _LONGEST:

@@ -37,7 +37,7 @@ class Recorder:
         self._counters: dict[str, Any] = {"decodes": 0, "decodes_replayed": 0}
         self._counters |= {"operated": {}, "counts": {}, "front": {}}
         if (self._folder / COUNTERS).exists():
-            self._counters |= json.loads((self._folder / COUNTERS).read_text())
+            self._counters |= json.loads((self._folder / COUNTERS).read_text(encoding="utf-8"))
         self._front = dict(self._counters["front"])
         self._bad = _read_bad(self._folder)
         self._made = 0
@@ -195,7 +195,7 @@ class Recorder:
             self._saved_at = time.monotonic()
             aside = self._folder / f".{COUNTERS}"
             try:
-                aside.write_text(json.dumps(self._counters))
+                aside.write_text(json.dumps(self._counters), encoding="utf-8")
                 aside.rename(self._folder / COUNTERS)
                 self._counters_problem = ""
             except OSError as error:  # the next call writes them all
@@ -209,7 +209,7 @@ class Recorder:
 
 def write_note(folder: Path, text: str) -> None:
     """Write a line to a run's log.txt."""
-    with (folder / LOG).open("a") as file:
+    with (folder / LOG).open("a", encoding="utf-8") as file:
         file.write(f"{_stamped(text)}\n")
 
 
@@ -220,7 +220,7 @@ def _stamped(text: str) -> str:
 def counts_so_far(folder: Path) -> dict[str, Any]:
     """Return the counts that a run's recorder last wrote, for a run that has nothing left to train."""
     path = folder / COUNTERS
-    counters: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    counters: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {**counters, **_counted(_read_bad(folder))}
 
 
@@ -240,8 +240,8 @@ def health_so_far(folder: Path) -> dict[str, Any]:
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON-lines file, once a line that a kill cut off is taken away."""
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     if text and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     yield from map(json.loads, text.splitlines())

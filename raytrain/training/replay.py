@@ -143,7 +143,7 @@ def read_logged(folder: Path, name: str, rank: int) -> Logged:
     """Return a pathway's logged lines of one rank by step; a line that a kill cut off is left out."""
     found: Logged = {}
     path = folder / METRICS
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
         except ValueError:

@@ -84,7 +84,9 @@ def prepare_setup(
     if is_stale or not path.exists():
         write_atomic(path, json.dumps(estimate_standardisers(config, manifest)))
         provenance.standardised(folder, identity)
-    return RunSetup.build(config, manifest, folder, json.loads(path.read_text()), allotment=allotment)
+    return RunSetup.build(
+        config, manifest, folder, json.loads(path.read_text(encoding="utf-8")), allotment=allotment
+    )
 
 
 def check_data(config: RunConfig, manifest: Manifest) -> None:
@@ -314,7 +316,7 @@ def store_cached(setup: RunSetup, cache: EncoderCache | None, pathways: list[dic
 def _former_pathways(folder: Path) -> dict[str, dict[str, Any]]:
     """Return what an earlier process of this run said of pathways that were finished then."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return {p["name"]: p for p in json.loads((folder / SUMMARY).read_text())["pathways"]}
+        return {p["name"]: p for p in json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["pathways"]}
     return {}
 
 
@@ -343,7 +345,7 @@ def _from_checkpoint(setup: RunSetup, name: str) -> dict[str, Any]:
 def _mark_running(folder: Path) -> None:
     """Take `done` back from the summary of a run that goes on: it may end otherwise."""
     with contextlib.suppress(OSError, ValueError):
-        _write(folder, json.loads((folder / SUMMARY).read_text()) | {"status": "running"})
+        _write(folder, json.loads((folder / SUMMARY).read_text(encoding="utf-8")) | {"status": "running"})
 
 
 def _write(folder: Path, summary: dict[str, Any]) -> None:

@@ -101,7 +101,11 @@ def data_problem(environment: dict[str, Any], data: Fingerprint) -> str:
 
 
 def _check_unchanged(folder: Path, config: RunConfig, data: Fingerprint) -> None:
-    before = json.loads((folder / ENVIRONMENT).read_text()) if (folder / ENVIRONMENT).exists() else {}
+    before = (
+        json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        if (folder / ENVIRONMENT).exists()
+        else {}
+    )
     if problem := data_problem(before, data):
         raise DataError(f"{folder}: {problem}; restore the data or name another --out")
     for key, former, now in differences(load_toml(folder / CONFIG), config):
@@ -157,7 +161,7 @@ def write_atomic(path: Path, text: str) -> None:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("w") as file:
+        with aside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -181,8 +185,8 @@ def read_run(folder: Path, *, data_root: str = "") -> RunSetup:
     if data_root:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data_root))
     try:
-        standardisers = json.loads((folder / STANDARDISERS).read_text())
-        before = json.loads((folder / ENVIRONMENT).read_text())
+        standardisers = json.loads((folder / STANDARDISERS).read_text(encoding="utf-8"))
+        before = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError):
         raise ConfigError(
             f"{folder}: the run has not begun (no {STANDARDISERS}, {ENVIRONMENT}); train it"

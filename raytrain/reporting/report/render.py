@@ -24,8 +24,8 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         colours=_colours(),
-        style=folder.joinpath("style.css").read_text(),
-        script=folder.joinpath("script.js").read_text(),
+        style=folder.joinpath("style.css").read_text(encoding="utf-8"),
+        script=folder.joinpath("script.js").read_text(encoding="utf-8"),
     )
 
 

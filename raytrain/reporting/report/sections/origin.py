@@ -54,7 +54,7 @@ def origin(run: RunData) -> Section:
     blocks.append(Folded(title="All settings (config.toml)", blocks=[Code(text=to_toml(run.config))]))
     log = run.folder / LOG
     if log.exists():
-        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
         blocks.append(Folded(title="The end of log.txt", blocks=[Code(text="\n".join(lines))]))
     return Section(name="origin", title="What was run", blocks=blocks)
 
