@@ -6,18 +6,17 @@ import math
 import os
 import re
 import secrets
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from raytrain.config import RunConfig
 from raytrain.config.machine import usable_cpus
 from raytrain.device import gpus_here
 from raytrain.errors import ClusterError
 from raytrain.training.allotment import FEW_DECODE_TASKS, Demand, Node, allot
+from raytrain.training.answering import check_answers, connects
 from raytrain.training.ray_folder import short_path, temporary_folder
 from raytrain.training.signals import outliving_the_terminal
 
@@ -80,7 +79,7 @@ def connect(config: RunConfig) -> Iterator[None]:
         if already:
             pass
         elif address:
-            _check_answers(address)
+            check_answers(address)
             ray.init(address=address, **options)
         else:
             demand = Demand.of(config)
@@ -172,7 +171,7 @@ def _running_cluster() -> str:
     record = Path(temporary_folder(), "ray", "ray_current_cluster")
     with contextlib.suppress(OSError):
         address = record.read_text(encoding="utf-8").strip()
-        if address and _answers(address):
+        if address and connects(address):
             return address
     return ""
 
@@ -193,19 +192,3 @@ def _set_authentication(address: str) -> None:
         internals: Any = importlib.import_module("ray._raylet")
         internals.Config.initialize("")
         internals.AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _check_answers(address: str) -> None:
-    if not _answers(address):
-        raise ClusterError(
-            f"RAY_ADDRESS {address} does not answer; start one with `ray start --head`, or unset RAY_ADDRESS"
-        )
-
-
-def _answers(address: str) -> bool:
-    parsed = urlparse(address if "://" in address else f"ray://{address}")
-    if parsed.hostname is None or address in ("auto", "local"):
-        return True
-    with contextlib.suppress(OSError), socket.create_connection((parsed.hostname, parsed.port or 6379), 3.0):
-        return True
-    return False

@@ -374,7 +374,7 @@ def test_list_shows_all_kinds_or_one(capsys: pytest.CaptureFixture[str]) -> None
     everything = capsys.readouterr().out
     for word in ("presets:", "shapes-demo", "sources:", "gtsrb", "operators:", "dtcwt", "vgg6", "hinge_cpc"):
         assert word in everything
-    assert all(len(line.split()) > 1 for line in everything.splitlines() if line.startswith("  "))
+    assert all(len(line.split()) > 1 for line in everything.splitlines() if re.match(r"  \S", line))
     assert main(["list", "operators"]) == 0
     operators = capsys.readouterr().out
     assert operators.startswith("operators: fixed transform before the encoder: pathways.NAME.operator\n  id")

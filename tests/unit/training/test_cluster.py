@@ -8,6 +8,7 @@ import pytest
 
 from raytrain.config import RunConfig, from_mapping
 from raytrain.errors import ClusterError
+from raytrain.training import answering
 from raytrain.training.cluster import connect
 from tests.conftest import small_values
 
@@ -59,6 +60,36 @@ def test_an_address_that_swallows_everything_is_waited_for_5_seconds_at_most(
     assert 0 < sum(waited) < 5
 
 
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_a_port_that_takes_connections_and_never_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = form.format(port=silent.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(answering, "ASK_S", 1.0)
+        with pytest.raises(ClusterError, match=f"^RAY_ADDRESS {address} takes connections, but no"):
+            connect(config_of()).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            "AuthenticationError RPC error: InvalidAuthToken",
+            "refuses this process's token; set RAY_AUTH",
+        ),
+        ("RpcError unknown service", "cannot be used: RpcError unknown service; check RAY_ADDRESS"),
+    ],
+)
+def test_what_the_cluster_says_is_one_line(monkeypatch: pytest.MonkeyPatch, said: str, line: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
+        monkeypatch.setattr(answering, "_ASK", f"print({said!r})")
+        with pytest.raises(ClusterError, match=rf"^Ray cluster 127\.0\.0\.1:\d+ {line}"):
+            connect(config_of()).__enter__()
+
+
 def test_an_address_without_a_number_for_its_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "node:head")
     with pytest.raises(ClusterError, match=r"^Ray cluster node:head cannot be used: .*; check RAY_ADDRESS"):
@@ -73,7 +104,7 @@ def test_another_ray_version_is_refused_with_both_named(monkeypatch: pytest.Monk
         check_version_info({"ray_version": "2.59.1", "python_version": "3.12.4"}, "node 10.0.0.2")
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr("raytrain.training.cluster._answers", lambda address: True)
+    monkeypatch.setattr("raytrain.training.cluster.check_answers", lambda address: None)
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     here = f"Ray {ray.__version__} on Python {platform.python_version()}"
     with pytest.raises(ClusterError) as caught:
