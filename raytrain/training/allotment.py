@@ -22,6 +22,8 @@ class Node:
     gpus: int = 0
     cores: float
     """those that exist; less than `cpus` where a cluster was started with more than the machine has"""
+    memory: float | None = None
+    """bytes: of this machine what is free, of another what its Ray counts; None: not known"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.config import RunConfig
-from raytrain.config.machine import usable_cpus
+from raytrain.config.machine import usable_cpus, usable_memory
 from raytrain.device import gpus_here
 from raytrain.errors import ClusterError
 from raytrain.training.allotment import FEW_DECODE_TASKS, Demand, Node, allot
@@ -52,7 +52,7 @@ def this_machine(demand: Demand) -> Node:
     cores, tasks = usable_cpus(), demand.decode_tasks
     most = max(FEW_DECODE_TASKS, cores if tasks == "auto" else tasks)
     cpus = demand.ranks * demand.cpus_per_worker + demand.stages + demand.streams * most
-    return Node(cpus=cpus, gpus=gpus_here(), cores=cores)
+    return Node(cpus=cpus, gpus=gpus_here(), cores=cores, memory=usable_memory())
 
 
 @contextlib.contextmanager
@@ -128,18 +128,24 @@ def cluster_resources() -> dict[str, float]:
 
 
 def cluster_nodes() -> tuple[Node, ...]:
-    """Return the living machines of the connected cluster; of this one it is known how many cores exist."""
+    """Return the living machines of the connected cluster; of this one, what exists and is free is known."""
     import ray
 
     untyped: Any = ray.nodes
     here = ray.get_runtime_context().get_node_id()
-    nodes: list[Node] = []
-    for entry in untyped():
-        if entry["Alive"]:
-            cpus = float(entry["Resources"].get("CPU", 0.0))
-            cores = min(cpus, usable_cpus()) if entry["NodeID"] == here else cpus
-            nodes.append(Node(cpus=cpus, gpus=int(entry["Resources"].get("GPU", 0)), cores=cores))
-    return tuple(nodes)
+    return tuple(
+        _node(entry["Resources"], is_here=entry["NodeID"] == here) for entry in untyped() if entry["Alive"]
+    )
+
+
+def _node(resources: dict[str, float], *, is_here: bool) -> Node:
+    cpus, memory = float(resources.get("CPU", 0.0)), resources.get("memory")
+    return Node(
+        cpus=cpus,
+        gpus=int(resources.get("GPU", 0)),
+        cores=min(cpus, usable_cpus()) if is_here else cpus,
+        memory=usable_memory() if is_here else memory,
+    )
 
 
 def is_connected() -> bool:

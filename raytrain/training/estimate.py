@@ -13,17 +13,18 @@ import torch
 from pipelines.modalities import modality_of
 from pipelines.order.plan import Cursor
 from pipelines.sources import open_manifest
-from pipelines.storage.manifest import class_names
+from pipelines.storage.manifest import Manifest, class_names
 from pipelines.stream.batch import Batch, BatchReader
 from raytrain.config import RunConfig, to_toml
 from raytrain.cpu import prepare_cpu
 from raytrain.device import device_here
 from raytrain.errors import RaytrainError
 from raytrain.training.allotment import Demand, allot, check_fits
-from raytrain.training.cluster import nodes_of
+from raytrain.training.cluster import nodes_of, this_machine
 from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
+from raytrain.training.memory import check_batch
 from raytrain.training.paths import known_device
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
@@ -36,6 +37,7 @@ def describe_run(config: RunConfig) -> str:
     """Return resolved settings, first-batch shapes, parameters, memory, processes and a time estimate."""
     manifest = open_manifest(config.data)
     check_data(config, manifest)
+    check_batch(config, manifest, [this_machine(Demand.of(config))])  # steps are timed here
     folder = Path(config.run_folder).absolute()
     setup = RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
     prepare_cpu(threads=config.training.threads_per_worker)
@@ -49,7 +51,7 @@ def describe_run(config: RunConfig) -> str:
         lines.append(text)
         seconds.append(step_s)
     lines += [
-        *_processes(config, known_device(folder)),
+        *_processes(config, manifest, known_device(folder)),
         _stream(setup),
         _time(setup, seconds, len(probe_rows(manifest)["rows"])),
     ]
@@ -87,7 +89,7 @@ def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> 
     return text, times[-1]
 
 
-def _processes(config: RunConfig, began_on: str) -> list[str]:
+def _processes(config: RunConfig, manifest: Manifest, began_on: str) -> list[str]:
     """Say what the cluster that is named or running, or this machine, gives to whom, and whether it does."""
     with contextlib.ExitStack() as stack:
         nodes = nodes_of(config, stack)
@@ -104,6 +106,7 @@ def _processes(config: RunConfig, began_on: str) -> list[str]:
             f"needs {allotment.cpus(demand):g} CPUs and {allotment.gpus(demand):g} GPUs"
         )
     try:
+        check_batch(config, manifest, nodes)
         check_fits(demand, allotment, nodes)
     except RaytrainError as error:
         lines.append(f"it would be refused here: {error}")

@@ -1,12 +1,13 @@
 """Whether the memory there is can hold a step at all: counted from the settings, nothing is allocated."""
 
-import os
+from collections.abc import Sequence
 
 from pipelines.modalities import modality_of
 from pipelines.storage.manifest import Manifest
 from raytrain.config import RunConfig
 from raytrain.config.machine import usable_memory
 from raytrain.errors import ConfigError
+from raytrain.training.allotment import Node
 
 IN_A_STEP = 1 + 4
 """times a batch is held: as it is stored, and as numbers of single precision"""
@@ -14,27 +15,45 @@ IN_AN_ESTIMATE = 2
 """times the samples are held that operators are standardised by: one by one, and joined"""
 
 
-def check_memory(config: RunConfig, manifest: Manifest) -> None:
-    """Raise ConfigError where samples that are held at once take more than what is free.
+def check_estimate(config: RunConfig, manifest: Manifest) -> None:
+    """Raise ConfigError where what operators are standardised by takes more memory than is free here.
 
-    That is a rank's batch, and what operators are standardised by: the least that a run takes, what an
-    encoder makes of it comes on top. Where a cluster is named its nodes have the memory, and nothing is said.
+    It is estimated in this process, whichever cluster trains.
     """
-    free = usable_memory()
-    if free is None or os.environ.get("RAY_ADDRESS"):
-        return
-    kind, num_samples = modality_of(config), len(manifest.indices("pretrain"))
-    sample = kind.sample_bytes(config, list(config.pathways), manifest)
-    batch = -(-config.training.batch_size // config.training.workers)
-    estimated = min(num_samples, kind.standardiser_samples)
-    for count, times, what, advice in (
-        (batch, IN_A_STEP, "a batch", " or training.batch_size"),
-        (estimated, IN_AN_ESTIMATE, "the estimate of the standardisers", ""),
-    ):
-        needed = count * times * sample
-        if needed > free:
-            raise ConfigError(
-                f"{what} of {count} samples of {sample / 2**20:,.1f} MiB takes at least "
-                f"{needed / 2**30:,.1f} GiB of memory, but {free / 2**30:,.1f} GiB are free here; lower "
-                f"data.canvas_px (now {config.data.canvas_px}){advice}"
-            )
+    count = min(len(manifest.indices("pretrain")), modality_of(config).standardiser_samples)
+    what = f"the estimate of the standardisers of {count} samples"
+    _check(config, manifest, what, held=count * IN_AN_ESTIMATE, free=usable_memory(), where="free here")
+
+
+def check_batch(config: RunConfig, manifest: Manifest, nodes: Sequence[Node]) -> None:
+    """Raise ConfigError where no machine has the memory for a rank's batch.
+
+    That is the least that a step takes: what an encoder makes of it comes on top. Nothing is said where the
+    memory of a machine is not known.
+    """
+    known = [node.memory for node in nodes if node.memory is not None]
+    free = max(known) if len(known) == len(nodes) else None
+    where = f"free on the largest of {len(nodes)} machines" if len(nodes) > 1 else "free"
+    count = -(-config.training.batch_size // config.training.workers)
+    what, advice = f"a batch of {count} samples", " or training.batch_size"
+    _check(config, manifest, what, held=count * IN_A_STEP, free=free, where=where, advice=advice)
+
+
+def _check(
+    config: RunConfig,
+    manifest: Manifest,
+    what: str,
+    *,
+    held: int,
+    free: float | None,
+    where: str,
+    advice: str = "",
+) -> None:
+    """Raise ConfigError where `held` samples are larger than the bytes that are free; None: not known."""
+    sample = modality_of(config).sample_bytes(config, list(config.pathways), manifest)
+    if free is not None and held * sample > free:
+        raise ConfigError(
+            f"{what} of {sample / 2**20:,.1f} MiB takes at least {held * sample / 2**30:,.1f} GiB of memory, "
+            f"but {free / 2**30:,.1f} GiB are {where}; lower data.canvas_px (now {config.data.canvas_px})"
+            f"{advice}"
+        )

@@ -27,7 +27,7 @@ from raytrain.training.cluster import connect, is_connected, nodes_of
 from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.left_out import left_out_of_training
-from raytrain.training.memory import check_memory
+from raytrain.training.memory import check_batch, check_estimate
 from raytrain.training.paths import STANDARDISERS, SUMMARY, has_steps, known_device
 from raytrain.training.plan import RunSetup, event_limits
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
@@ -105,7 +105,7 @@ def check_data(config: RunConfig, manifest: Manifest) -> None:
             f"training.batch_size {config.training.batch_size} is larger than the {num_samples} samples "
             f"of the pretrain split; use at most {num_samples}"
         )
-    check_memory(config, manifest)
+    check_estimate(config, manifest)
     event_limits(config, manifest)
     need_gib = num_samples * 3 * config.data.canvas_px**2 / 2**30
     if config.data.cache != "none" and need_gib > config.data.cache_gib:
@@ -148,6 +148,7 @@ def run(
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:
         held = stack if clusters is None else clusters
         nodes = nodes_of(config, held)
+        check_batch(config, manifest, nodes)
         demand = Demand.of(config, device=known_device(folder))
         allotment = allot(demand, nodes)
         settle(folder, config, manifest.fingerprint, device=allotment.device)

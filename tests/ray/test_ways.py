@@ -93,6 +93,22 @@ def test_on_a_running_cluster(head: dict[str, str], tmp_path: Path) -> None:
     assert "step 4/4" in made.stdout
 
 
+def test_a_batch_that_no_node_can_hold_is_refused(head: dict[str, str], tmp_path: Path) -> None:
+    large = ["shapes-demo", "--data.shapes.num-train", "65536", "--training.batch-size", "65536"]
+    made = subprocess.run(
+        [str(BIN / "raytrain"), "train", *large, "--data.canvas-px", "1024", "--out", str(tmp_path / "run")],
+        env=head,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 2, made.stdout + made.stderr
+    assert made.stderr.startswith("raytrain: a batch of 65536 samples of 3.0 MiB takes at least 960.0 GiB")
+    assert made.stderr.count("\n") == 1
+
+
 def test_as_a_submitted_job(head: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     job = {**head, "RAY_ADDRESS": head["JOBS"]}

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from raytrain.cli import main
 from raytrain.config import RunConfig, from_mapping
 from raytrain.config.machine import usable_memory
 from raytrain.errors import ConfigError
-from raytrain.training import memory
+from raytrain.training import cluster, memory
+from raytrain.training.allotment import Node
 
 
 def config_of(canvas_px: int) -> RunConfig:
@@ -22,16 +24,44 @@ def config_of(canvas_px: int) -> RunConfig:
     )
 
 
-def test_a_batch_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "usable_memory", lambda: 2**30)
+def nodes_of_gib(*sizes: float | None) -> list[Node]:
+    return [Node(cpus=1, cores=1, memory=None if size is None else size * 2**30) for size in sizes]
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_numbers() -> None:
     config = config_of(2048)
     with pytest.raises(
         ConfigError, match=r"32 samples of 12\.0 MiB takes at least 1\.9 GiB .* but 1\.0 GiB are free"
     ):
-        memory.check_memory(config, open_manifest(config.data))
-    memory.check_memory(config_of(64), open_manifest(config.data))
-    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    memory.check_memory(config, open_manifest(config.data))
+        memory.check_batch(config, open_manifest(config.data), nodes_of_gib(1))
+    memory.check_batch(config_of(64), open_manifest(config.data), nodes_of_gib(1))
+
+
+def test_a_batch_is_held_against_the_largest_machine_of_a_cluster() -> None:
+    config = config_of(2048)
+    manifest = open_manifest(config.data)
+    with pytest.raises(
+        ConfigError, match=r"at least 1\.9 GiB of memory, but 1\.5 GiB are free on the largest of 2 machines;"
+    ):
+        memory.check_batch(config, manifest, nodes_of_gib(0.5, 1.5))
+    memory.check_batch(config, manifest, nodes_of_gib(0.5, 2))
+    memory.check_batch(config, manifest, nodes_of_gib(0.5, None))
+
+
+def test_the_nodes_of_a_cluster_say_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    entries = [
+        {"NodeID": "here", "Alive": True, "Resources": {"CPU": 2.0, "memory": 5e9}},
+        {"NodeID": "there", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0, "memory": 7e9}},
+        {"NodeID": "untold", "Alive": True, "Resources": {"CPU": 8.0}},
+        {"NodeID": "gone", "Alive": False, "Resources": {"memory": 9e9}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: entries)
+    context = SimpleNamespace(get_node_id=lambda: "here")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(cluster, "usable_memory", lambda: 2**30)
+    assert [node.memory for node in cluster.cluster_nodes()] == [2**30, 7e9, None]
 
 
 def test_what_operators_are_standardised_by_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,11 +69,12 @@ def test_what_operators_are_standardised_by_counts_too(monkeypatch: pytest.Monke
     config = config_of(1024)
     config = replace(config, training=replace(config.training, batch_size=2))
     shapes = replace(config.data, shapes=replace(config.data.shapes, num_train=300))
-    memory.check_memory(config, open_manifest(config.data))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")  # it is made here all the same
+    memory.check_estimate(config, open_manifest(config.data))
     with pytest.raises(
         ConfigError, match=r"estimate of the standardisers of \d+ samples of 3\.0 MiB takes at least 1\.\d"
     ):
-        memory.check_memory(config, open_manifest(shapes))
+        memory.check_estimate(config, open_manifest(shapes))
 
 
 def test_estimates_never_allocate(capsys: pytest.CaptureFixture[str]) -> None:
