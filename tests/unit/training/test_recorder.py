@@ -224,7 +224,7 @@ def test_a_failure_for_good_is_kept_through_a_restart(opened: Open) -> None:
     assert recorder.failure("identity") is None
 
 
-def no_space(*_: object) -> None:
+def no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
