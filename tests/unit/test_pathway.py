@@ -358,6 +358,7 @@ def two_steps(rank):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_ranks_hold_equal_replicas_and_equal_one_process(ranks, world_size):
     found = ranks.run(world_size, two_steps)

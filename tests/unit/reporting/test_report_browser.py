@@ -13,7 +13,10 @@ import pytest
 CHROMIUM = next(
     (path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in"),
+]
 
 COLLECT = """<script>window.said = []; window.addEventListener("error", function (e) {
   window.said.push(String(e.message || e.target.outerHTML)); }, true);</script>"""

@@ -160,6 +160,7 @@ def test_the_listing_says_what_is_kept(tmp_path: Path) -> None:
     assert any("lbp" in line and "clapp" in line and "9 steps" in line for line in lines.values())
 
 
+@pytest.mark.slow
 def test_features_are_kept_with_their_encoders_and_controls_are_shared_by_objectives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from raytrain.training import run as run_module
 from tests.clip_runs import PATHWAYS, clip_values
 from tests.conftest import StopAfter
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def kept_clips(tmp_path_factory: pytest.TempPathFactory) -> Any:

@@ -38,6 +38,7 @@ def train(images: Path, out: Path, **changes: Any) -> api.Run:
     return api.train(from_mapping(values))
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read_are_named_and_not_scored(images: Path, tmp_path: Path) -> None:
     run = train(images, tmp_path / "run")
     assert {entry["n"] for entry in run.summary["probes"]} == {10}

@@ -76,6 +76,7 @@ def weights(run: api.Run) -> dict[str, str]:
     return {pathway["name"]: pathway["weights_sha256"] for pathway in run.summary["pathways"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step"), [("count", 2), ("lstm", 2), *((name, STEPS) for name in PATHWAYS)])
 def test_a_logged_step_comes_out_bitwise_the_same(run: api.Run, name: str, step: int) -> None:
     found = replayed(run.folder, name, step)

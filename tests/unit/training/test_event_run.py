@@ -26,6 +26,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
     return train(tmp_path_factory.mktemp("three") / "run", probe={"batch_size": 8})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_surfaces_train_and_are_measured(three: api.Run) -> None:
     entries = {"+".join(entry["pathways"]) for entry in three.summary["probes"]}

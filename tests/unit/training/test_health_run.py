@@ -75,6 +75,7 @@ def test_only_logged_steps_are_looked_at(tmp_path: Path, monkeypatch: pytest.Mon
     assert [line["step"] for line in lines(tmp_path)] == [1, 4, 8, 9]
 
 
+@pytest.mark.slow
 def test_how_often_a_run_is_logged_does_not_change_its_weights(tmp_path: Path) -> None:
     runs = [train(tmp_path / str(every), training__log_every=every)[0] for every in (1, 9)]
     first, second = (
@@ -96,6 +97,7 @@ def test_a_collapse_is_said_once_on_the_screen_in_the_log_and_in_the_summary(
     assert steps == [4]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_says_it_no_second_time(tmp_path: Path, collapsed: None) -> None:
     first, _ = train(tmp_path, training__epochs=2)
     again, said = train(tmp_path, training__epochs=5)

@@ -174,6 +174,7 @@ def when_it_waits(monkeypatch: pytest.MonkeyPatch, then: Any) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_a_run_trains_its_own_and_loads_what_another_has_trained_meanwhile(
     tmp_path: Path, entry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_run_trains_its_own_and_loads_what_another_has_trained_meanwhile(
     assert said[0].endswith("); waiting for it")
 
 
+@pytest.mark.slow
 def test_what_another_gave_up_is_trained_here(
     tmp_path: Path, entry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

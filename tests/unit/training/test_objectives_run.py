@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from raytrain import api
 from raytrain.config import from_mapping
 from tests.conftest import small_values
@@ -15,6 +17,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.slow
 def test_all_objectives_train_in_one_run_on_one_stream(tmp_path):
     pathways = {
         name: {

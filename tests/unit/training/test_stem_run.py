@@ -47,6 +47,7 @@ def test_stems_train_and_are_measured(stems: api.Run) -> None:
     assert "Not shown" not in api.report(stems.folder).read_text()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bitwise(
     stems: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_bf16_leaves_the_stem_in_fp32(name: str, tmp_path: Path) -> None:
     assert pathway.step(batch).losses.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEMS)
 def test_two_threads_give_the_same_bits_every_time(name: str, tmp_path: Path) -> None:
     setup = setup_of(from_mapping(event_values(tmp_path, (name,))))
