@@ -18,6 +18,7 @@ __all__ = [
     "probe",
     "replay",
     "represent",
+    "suggest",
     "train",
     "train_seeds",
 ]

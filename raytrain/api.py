@@ -16,11 +16,12 @@ from rich.console import Console
 from pipelines.modalities import MODALITIES
 from pipelines.sources import open_manifest
 from raytrain.catalogue import kinds
-from raytrain.config import DataConfig, ProbeConfig, RunConfig, load_toml
+from raytrain.config import DataConfig, ProbeConfig, RunConfig, load_preset, load_toml, presets_taking
 from raytrain.errors import ConfigError
 from raytrain.evaluation.represent import VALID
 from raytrain.training.evaluate import probe as probe_setup
 from raytrain.training.evaluate import represent as represent_setup
+from raytrain.training.opening import open_data
 from raytrain.training.paths import CONFIG, LOG, REPORT, SUMMARY
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import Watcher, prepare_setup
@@ -30,6 +31,7 @@ from raytrain.training.run_folder import open_run_folder, settle, write_atomic
 if TYPE_CHECKING:
     from pipelines.preparing.prepare import PrepareReport
     from raytrain.exporting import ExportReport
+    from raytrain.suggestion import Suggestion
     from raytrain.training.replay import Replay
 
 BENCHES = (
@@ -264,23 +266,45 @@ def inspect(config: RunConfig, *, sheet: Path | None = None, shortcut: bool = Fa
     """Return counts, sizes and bad files of a data set, and each operator's shortcut score if asked for.
 
     `sheet`: draw a contact sheet of what each operator makes, and of recordings a GIF of some beside it.
+
+    Raises:
+        ConfigError: samples of another kind than the pathways take.
+        DataError: no usable data.
     """
     from pipelines.preparing.inspect import inspect as inspect_data
 
-    lines = list(inspect_data(config.data).lines())
+    manifest = open_data(config)
+    lines = list(inspect_data(config.data, manifest=manifest).lines())
     if sheet is not None:
         from raytrain.reporting.event_movie import write_movie
         from raytrain.reporting.operator_sheet import operator_sheet
 
-        manifest = open_manifest(config.data)
         operator_sheet(config, manifest, sheet, num_samples=SHEET_SAMPLES)
         if MODALITIES[manifest.modality].has_movie:
             lines.append(write_movie(config, manifest, sheet))
     if shortcut:
         from raytrain.evaluation.shortcut import measure_shortcuts, shortcut_lines
 
-        lines += shortcut_lines(measure_shortcuts(config, open_manifest(config.data)))
+        lines += shortcut_lines(measure_shortcuts(config, manifest))
     return "\n".join(lines)
+
+
+def suggest(data: DataConfig, refine: Callable[[DataConfig], DataConfig] | None = None) -> "Suggestion":
+    """Return the settings and the command that train on what lies at data.root; see `raytrain.suggestion`."""
+    from raytrain.suggestion import suggest as suggest_settings
+
+    return suggest_settings(data, refine or (lambda settings: settings))
+
+
+def without_root(data: DataConfig) -> RunConfig:
+    """Return the settings of a preset that takes data which name no root, or one for each split.
+
+    Raises:
+        ConfigError: they name nothing at all.
+    """
+    names = presets_taking(open_manifest(data).modality)
+    config = next(load_preset(name) for name in names if load_preset(name).data.is_generated)
+    return dataclasses.replace(config, data=data)
 
 
 def listing(kind: str = "") -> dict[str, dict[str, str]]:

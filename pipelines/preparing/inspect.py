@@ -115,17 +115,22 @@ class InspectReport:
             yield f"WARNING    {warning}"
 
 
-def inspect(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> InspectReport:
+def inspect(
+    config: DataConfig,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    manifest: Manifest | None = None,
+) -> InspectReport:
     """Open every sample once and say what the data set holds.
 
-    progress: called with (samples done, samples in all).
+    progress: called with (samples done, samples in all). manifest: of these data, where it is open already.
 
     Raises:
         ConfigError: the settings do not fit the data.
         DataError: no usable data.
         StorageError: storage failed for longer than the retries.
     """
-    manifest = open_manifest(config)
+    manifest = manifest or open_manifest(config)
     storage = open_storage(manifest.root, config)
     bad: list[QuarantineEntry] = []
     sizes: Counter[Size] = Counter()

@@ -53,7 +53,7 @@ def read_csv(
         ConfigError: no such list or column.
         DataError: broken, or it names files that are missing, unknown splits, or labels that are none.
     """
-    listed = _read_list(config.csv, storage)
+    listed = read_list(config.csv, storage)
     _check_columns(listed, config.csv)
     listed, notes = _one_line_each(listed, config.csv, storage.root)
     paths = [row[config.csv.path_column] for row in listed.rows]
@@ -137,7 +137,13 @@ def _lines(listed: _List) -> "zip[tuple[dict[str, str], int]]":
     return zip(listed.rows, listed.lines, strict=True)
 
 
-def _read_list(settings: CsvConfig, storage: Storage) -> _List:
+def read_list(settings: CsvConfig, storage: Storage) -> _List:
+    """Return the rows of the list that the settings name, or of the only one in the root.
+
+    Raises:
+        ConfigError: no such list, or several.
+        DataError: broken.
+    """
     path = settings.file or _only_list(storage)
     where = f"{storage.root}/{path}"
     try:
@@ -209,15 +215,23 @@ def _check_columns(listed: _List, settings: CsvConfig) -> None:
 
 def _inside(path: str, listed: _List, line: int, root: str) -> str:
     """Return a listed path relative to the root, with forward slashes."""
-    clean = path.replace("\\", "/").removeprefix(f"{root.rstrip('/')}/")
-    parts = [part for part in clean.split("/") if part not in ("", ".")]
-    if not parts:
+    clean, inside = _below(path, root), as_path(path, root)
+    if not inside:
         raise DataError(f"{listed.where}, line {line}: no path; name the file or drop the line")
-    if clean.startswith("/") or ".." in parts or "://" in clean:
+    if clean.startswith("/") or ".." in inside.split("/") or "://" in clean:
         raise DataError(
             f"{listed.where}, line {line}: {path} lies outside data.root {root}; name a root above all files"
         )
-    return "/".join(parts)
+    return inside
+
+
+def as_path(text: str, root: str) -> str:
+    """Return what a list calls a file as a path below the root: its own slashes, without ./ and the root."""
+    return "/".join(part for part in _below(text, root).split("/") if part not in ("", "."))
+
+
+def _below(text: str, root: str) -> str:
+    return text.replace("\\", "/").removeprefix(f"{root.rstrip('/')}/")
 
 
 def _sizes(paths: list[str], listed: _List, storage: Storage) -> dict[str, int]:

@@ -22,7 +22,8 @@ USAGE = """usage: raytrain VERB ...
 
   train PRESET        train pathways, represent and probe; the same command again goes on
   prepare             write a data set's manifest with checksums, and shards if asked for
-  inspect [PRESET]    counts, sizes, bad files; a contact sheet of what each operator makes
+  inspect DIR         what lies there: counts, sizes, bad files, and the command that trains on it
+  inspect PRESET      the same as a preset reads it; a contact sheet of what each operator makes
   represent RUN       write a run's features again
   probe RUN           probe a run's features again
   export RUN          trained encoders for other programs (safetensors, torch.export, ONNX), compared with it

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from raytrain.cli.parse import flag_names, parse
-from raytrain.config import DataConfig, load_preset
+from raytrain.cli.parse import check_place, check_root, flag_names, parse
+from raytrain.config import DataConfig, RunConfig, load_preset, preset_names
+from raytrain.config.flags import named_in
+from raytrain.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,10 @@ class PrepareCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand:
-    """Show counts, sizes, bad files; --sheet: what each operator makes; --shortcut: what its light tells."""
+    """Show counts, sizes, bad files; of a folder, archive, list or address also the command that trains.
+
+    --sheet: what each operator makes; --shortcut: what its light tells.
+    """
 
     sheet: str = ""
     """PNG to draw: rows are samples, columns operators; of recordings a GIF of some is written beside it"""
@@ -52,14 +57,41 @@ def prepare(arguments: list[str]) -> int:
 
 def inspect(arguments: list[str]) -> int:
     """Run the verb `inspect`."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    base = load_preset(arguments[0] if named else "gtsrb-small")
-    default = InspectCommand(data=base.data if named else DataConfig())
-    rest = arguments[1:] if named else arguments
-    command = parse("inspect [PRESET]", InspectCommand, rest, default, known=flag_names(default))
+    word = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if word not in preset_names():
+        return _look(word, arguments[bool(word) :])
+    base, rest = load_preset(word), arguments[1:]
+    check_root(base, rest)
+    command = _parse_inspect(rest, base.data)
+    return _show(dataclasses.replace(base, data=command.data), command)
+
+
+def _parse_inspect(arguments: list[str], data: DataConfig) -> InspectCommand:
+    default = InspectCommand(data=data)
+    command = parse("inspect PRESET|DIR", InspectCommand, arguments, default, known=flag_names(default))
+    assert isinstance(command, InspectCommand)
+    return command
+
+
+def _look(place: str, arguments: list[str]) -> int:
+    """Inspect data that no preset was named for; where a place is named, end with the command that trains."""
+    check_place(place)
+    if place and named_in(arguments, "data.root"):
+        raise ConfigError(f"{place} and --data.root are two places; name one")
+    command = _parse_inspect(arguments, DataConfig(root=place))
     from raytrain import api
 
-    config = dataclasses.replace(base, data=command.data)
+    if not command.data.root:
+        return _show(api.without_root(command.data), command)
+    suggestion = api.suggest(command.data, lambda data: _parse_inspect(arguments, data).data)
+    _show(suggestion.config, command)
+    print("\n".join(suggestion.lines()))
+    return 0
+
+
+def _show(config: RunConfig, command: InspectCommand) -> int:
+    from raytrain import api
+
     sheet = Path(command.sheet) if command.sheet else None
     print(api.inspect(config, sheet=sheet, shortcut=command.shortcut))
     if command.sheet:

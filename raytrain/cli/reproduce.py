@@ -35,7 +35,7 @@ def reproduce(arguments: list[str]) -> int:
     base = dataclasses.replace(base, out=f"runs/{name}")
     default = ReproduceCommand(settings=base)
     command = parse(
-        "reproduce TABLE [--preset PRESET]", ReproduceCommand, rest, default, known=flag_names(base)
+        "reproduce TABLE [--preset PRESET]", ReproduceCommand, rest, default, known=flag_names(default)
     )
     from raytrain import api
 

@@ -44,7 +44,7 @@ def probe(arguments: list[str]) -> int:
     if (folder / "config.toml").exists():
         base = load_toml(folder / "config.toml").probe
     default = ProbeCommand(run=tyro.MISSING, settings=base)
-    command = parse("probe", ProbeCommand, arguments, default, known=flag_names(base))
+    command = parse("probe", ProbeCommand, arguments, default, known=flag_names(default) - {"run"})
     from raytrain import api
     from raytrain.cli.console import output_console, say_report
     from raytrain.reporting.results import curves_text, motion_text, results_text

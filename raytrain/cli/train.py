@@ -29,7 +29,7 @@ def train(arguments: list[str]) -> int:
     """Run the verb `train`."""
     base, arguments = base_config(arguments)
     default = TrainCommand(settings=base)
-    command = parse("train PRESET", TrainCommand, arguments, default, known=flag_names(base))
+    command = parse("train PRESET", TrainCommand, arguments, default, known=flag_names(default))
     config = command.settings
     from raytrain import api
 

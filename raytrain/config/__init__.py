@@ -7,7 +7,15 @@ from raytrain.config.cache import CacheConfig
 from raytrain.config.cuts import PatchesConfig
 from raytrain.config.data import DataConfig, ShapesConfig
 from raytrain.config.encoders import EncoderConfig, MovnetConfig, Resnet18Config, Resnet34Config, Vgg6Config
-from raytrain.config.loader import from_mapping, load_preset, load_toml, preset_names, settings_of, to_toml
+from raytrain.config.loader import (
+    from_mapping,
+    load_preset,
+    load_toml,
+    preset_names,
+    presets_taking,
+    settings_of,
+    to_toml,
+)
 from raytrain.config.objectives import (
     ClappConfig,
     ClappVideoConfig,
@@ -55,6 +63,7 @@ __all__ = [
     "load_preset",
     "load_toml",
     "preset_names",
+    "presets_taking",
     "settings_of",
     "to_toml",
 ]

@@ -21,6 +21,11 @@ def preset_names() -> list[str]:
     return sorted(p.name[:-5] for p in resources.files(PRESETS).iterdir() if p.name.endswith(".toml"))
 
 
+def presets_taking(modality: str) -> list[str]:
+    """Return the names of the presets whose samples are of a kind."""
+    return [name for name in preset_names() if load_preset(name).modality == modality]
+
+
 def load_preset(name: str) -> RunConfig:
     """Return a preset's settings.
 

@@ -12,7 +12,6 @@ import torch
 
 from pipelines.modalities import modality_of
 from pipelines.order.plan import Cursor
-from pipelines.sources import open_manifest
 from pipelines.storage.manifest import Manifest, class_names
 from pipelines.stream.batch import Batch, BatchReader
 from raytrain.config import RunConfig, to_toml
@@ -25,6 +24,7 @@ from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
 from raytrain.training.memory import check_batch
+from raytrain.training.opening import open_data
 from raytrain.training.paths import known_device
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
@@ -35,11 +35,9 @@ BYTES_PER_PARAMETER = 16  # weight, gradient, and the two of Adam
 
 def describe_run(config: RunConfig) -> str:
     """Return resolved settings, first-batch shapes, parameters, memory, processes and a time estimate."""
-    manifest = open_manifest(config.data)
-    check_data(config, manifest)
-    check_batch(config, manifest, [this_machine(Demand.of(config))])  # steps are timed here
-    folder = Path(config.run_folder).absolute()
-    setup = RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
+    manifest = open_data(config)
+    setup = setup_to_look_at(config, manifest)
+    folder = setup.folder
     prepare_cpu(threads=config.training.threads_per_worker)
     device = device_here(setup.device)
     lines = [*map("WARNING: {}".format, manifest.notes), to_toml(config)]
@@ -56,6 +54,19 @@ def describe_run(config: RunConfig) -> str:
         _time(setup, seconds, len(probe_rows(manifest)["rows"])),
     ]
     return "\n".join(lines)
+
+
+def setup_to_look_at(config: RunConfig, manifest: Manifest) -> RunSetup:
+    """Return the setup of a run that writes nothing.
+
+    Raises:
+        ConfigError: the data are too few, or lack what the settings need.
+        DataError: none of the first samples can be decoded.
+    """
+    check_data(config, manifest)
+    check_batch(config, manifest, [this_machine(Demand.of(config))])  # steps are timed here
+    folder = Path(config.run_folder).absolute()
+    return RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
 
 
 def first_batch(setup: RunSetup, name: str) -> Batch:

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from pipelines.forms.quarantine import by_fate
-from pipelines.modalities import MODALITIES, modality_of
-from pipelines.sources import open_manifest
+from pipelines.modalities import modality_of
 from pipelines.storage.manifest import Manifest, class_names
 from raytrain.checkpoint import latest_step, load_latest
 from raytrain.config import RunConfig
@@ -28,6 +27,7 @@ from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.left_out import left_out_of_training
 from raytrain.training.memory import check_batch, check_estimate
+from raytrain.training.opening import check_kind, open_data
 from raytrain.training.paths import STANDARDISERS, SUMMARY, has_steps, known_device
 from raytrain.training.plan import RunSetup, event_limits
 from raytrain.training.recorder import Recorder, counts_so_far, health_so_far, write_note
@@ -91,12 +91,7 @@ def prepare_setup(
 
 def check_data(config: RunConfig, manifest: Manifest) -> None:
     """Raise ConfigError where the data set is too small for the settings, or lacks the labels they need."""
-    if manifest.modality != config.modality:
-        name, pathway = next(iter(config.pathways.items()))
-        raise ConfigError(
-            f"the data are of kind {manifest.modality}, but pathways.{name}.cut {pathway.cut.name} takes "
-            f"{config.modality}; use {MODALITIES[manifest.modality].wanted}, or another data set"
-        )
+    check_kind(config, manifest)
     num_samples = len(manifest.indices("pretrain"))
     if num_samples < 2:
         raise ConfigError(f"the pretrain split has {num_samples} sample(s); training needs two or more")
@@ -142,7 +137,7 @@ def run(
         RaytrainError: see its kinds.
     """
     clock = _Clock()
-    manifest = open_manifest(config.data)
+    manifest = open_data(config)
     check_data(config, manifest)
     check_folder(config.cache)
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:

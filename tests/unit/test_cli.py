@@ -106,7 +106,11 @@ WRONG = {
     "unknown verb, nothing near": Wrong(["zzz"], 2, "unknown verb 'zzz'; known: bench, compare, demo, "),
     "no preset": Wrong(["train"], 2, "train what? name a preset (clips-small, codebrim-paper, events-demo, "),
     "flags only": Wrong(["train", "--out", "run"], 2, "train what?"),
-    "unknown preset": Wrong(["train", "gtsrb-smal"], 2, "unknown preset 'gtsrb-smal'; did you mean 'gtsrb-s"),
+    "unknown preset": Wrong(
+        ["train", "gtsrb-smal"],
+        2,
+        "unknown preset 'gtsrb-smal', and no file or folder of that name; did you mean 'gtsrb-small'?",
+    ),
     "preset and config": Wrong(
         ["train", "shapes-demo", "--config=my.toml"], 2, "'shapes-demo' and --config are two sets of settings"
     ),

@@ -30,7 +30,7 @@ DRIVES = (
     ),
     *(
         f"raytrain.training.{name}"
-        for name in ("left_out", "marks", "provenance", "signals", "tensorboard", "turns")
+        for name in ("left_out", "marks", "opening", "provenance", "signals", "tensorboard", "turns")
     ),
 )
 """what runs beside a training: it makes the manifest, whose fingerprint is in the key, watches and writes"""
