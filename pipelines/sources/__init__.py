@@ -29,7 +29,7 @@ from pipelines.sources.csv import read_csv
 from pipelines.sources.flat import read_flat
 from pipelines.sources.folder import read_folder
 from pipelines.sources.join import join_manifests, roles_by_root
-from pipelines.sources.left_out import left_out
+from pipelines.sources.left_out import empty_folders, left_out
 from pipelines.sources.media import first_medium
 from pipelines.sources.moving_shapes import read_moving_shapes
 from pipelines.sources.own_folders import is_own
@@ -303,7 +303,8 @@ def _accounted(manifest: Manifest, storage: Storage) -> Manifest:
     if "://" in storage.root and storage.listed is None and not isinstance(storage, ArchiveStorage):
         return manifest
     try:
-        notes = left_out(manifest, storage.all_files(), storage.lists).note()
+        files = storage.all_files()
+        notes = (*left_out(manifest, files, storage.lists).note(), *empty_folders(storage, files))
     except DataError as error:  # beside the layout, where nothing was looked for
         notes = (f"not counted what is left out: {error}",)
     return replace(manifest, notes=(*notes, *manifest.notes))

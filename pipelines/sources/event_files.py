@@ -23,8 +23,8 @@ from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
 _HEADER_BYTES = 4096
-_SAY_LITTLE = (".npy", ".npz", ".h5", ".hdf5")
-"""files of numbers: what is what in them is told by value"""
+_SAY_LITTLE = (".npy", ".npz", ".h5", ".hdf5", ".aedat4")
+"""files of numbers, where what is what is told by value; and of which only a part may be read"""
 _MOST_LOOKED_AT = 5
 
 Place = Callable[[str], "tuple[str, str, str] | None"]
@@ -164,6 +164,8 @@ def _told_by_value(manifest: Manifest, storage: Storage, config: DataConfig) -> 
             note = note or (f"{uri} cannot be read: {bad.reason}",)
             continue
         if len(recording):
+            if not recording.read_as:
+                return ()
             lasts = f"{len(recording)} events in {recording.duration_us / 1e6:.4g} s"
             settings = "data.events.columns, data.events.time_unit"
             return (f"{uri} is read as {recording.read_as}: {lasts} (by value; {settings})",)

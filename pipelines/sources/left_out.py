@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from pipelines.forms.media import IMAGES, RECORDINGS, VIDEOS, Medium, extension, is_hidden
 from pipelines.sources.own_folders import own_folders
+from pipelines.sources.split_names import split_of
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
+from pipelines.storage.places import Storage
 
 _MEDIA = {"image": IMAGES, "clip": VIDEOS, "events": RECORDINGS}
 _SHOWN = 6
@@ -47,6 +49,18 @@ class LeftOut:
         more = len(self.others) + len(self.unused) > self.num_read
         begins = f"more is left out than read ({self.num_read} files)" if more else "left out"
         return (f"{begins}: {'; '.join(counted)}",) if counted else ()
+
+
+def empty_folders(storage: Storage, files: Iterable[FileInfo]) -> tuple[str, ...]:
+    """Return the note of folders in the places of splits and classes that hold no file; else none."""
+    holding = {file.path.rpartition("/")[0] for file in files}
+    full = {"/".join(folder.split("/")[:depth]) for folder in holding for depth in (1, 2)}
+    tops = storage.list_folders()
+    inner = [folder for top in tops if split_of(top) for folder in storage.list_folders(top)]
+    empty = [folder for folder in (*tops, *inner) if folder not in full and not is_hidden(folder)]
+    if not empty:
+        return ()
+    return (f"{len(empty)} folder{'s are' if len(empty) > 1 else ' is'} empty, e.g. {empty[0]}",)
 
 
 def left_out(manifest: Manifest, files: Iterable[FileInfo], lists: Collection[str] = ()) -> LeftOut:

@@ -54,7 +54,8 @@ def _decode(data: bytes) -> Columns:
     place = _field(data, table, 1)
     end = struct.unpack_from("<q", data, place)[0] if place else -1
     end = end if end > 0 else len(data)  # a recorder that was killed wrote no table of contents
-    stream, width, height = _event_stream(data, table)
+    streams = _event_streams(data, table)
+    stream, width, height = streams[0]
     if end > len(data):
         raise BadSample(_CUT_OFF)
     packets, start, left = [], header_end, most_bytes(len(data))
@@ -70,12 +71,18 @@ def _decode(data: bytes) -> Columns:
         start += size
     events = np.concatenate(packets) if packets else np.zeros(0, EVENT)
     return Columns(
-        x=events["x"], y=events["y"], t=events["t"].copy(), p=events["p"] != 0, width=width, height=height
+        x=events["x"],
+        y=events["y"],
+        t=events["t"].copy(),
+        p=events["p"] != 0,
+        width=width,
+        height=height,
+        read_as=f"the first of {len(streams)} streams of events" if len(streams) > 1 else "",
     )
 
 
-def _event_stream(data: bytes, table: int) -> tuple[int, int, int]:
-    """Return number, width and height of the first event stream; sizes are 0 where they are not said."""
+def _event_streams(data: bytes, table: int) -> list[tuple[int, int, int]]:
+    """Return number, width and height of each event stream; sizes are 0 where they are not said."""
     place = _field(data, table, 2)
     if not place:
         raise BadSample("AEDAT4: the header describes no streams; damaged")
@@ -83,13 +90,16 @@ def _event_stream(data: bytes, table: int) -> tuple[int, int, int]:
     length = struct.unpack_from("<I", data, place)[0]
     text = data[place + 4 : place + 4 + length].decode("utf-8", "replace")
     # A whole XML parser would fail where a later part of the header is odd; a stream is a numbered node.
+    streams = []
     pieces = re.split(r'<node name="(\d+)"', text)
     for number, description in zip(pieces[1::2], pieces[2::2], strict=True):
         if re.search(r'key="typeIdentifier"[^>]*>EVTS<', description):
             found = (re.search(rf'key="size{axis}"[^>]*>(\d+)<', description) for axis in "XY")
             width, height = (int(size[1]) if size else 0 for size in found)
-            return int(number), width, height
-    raise BadSample("AEDAT4: holds no stream of events")
+            streams.append((int(number), width, height))
+    if not streams:
+        raise BadSample("AEDAT4: holds no stream of events")
+    return streams
 
 
 def _unpack(packed: bytes, codec: str | None, most: int) -> bytes:

@@ -9,7 +9,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class _Place:
     node: Any
     fields: dict[str, str]
     """of a group: which member is x, y, t, p; empty: the node is a data set"""
+    others: tuple[str, ...] = ()
+    """further places of events in the file, which are passed over"""
 
     @property
     def datasets(self) -> list[Any]:
@@ -60,7 +62,7 @@ def decode_hdf5(data: bytes, known: Known) -> Columns:
                 :1
             ]
             _check_extent([*place.datasets, *offsets], file, len(data))
-            found = _read(place, known)
+            found = _with_others(_read(place, known), place)
             return _moved(found, offsets[0]) if offsets else found
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise BadSample(f".h5: cannot be read: {_in_words(error)}") from None
@@ -74,31 +76,34 @@ def _read(place: _Place, known: Known) -> Columns:
     return from_array(np.asarray(place.node), known, f".h5: {place.name}")
 
 
+def _with_others(found: Columns, place: _Place) -> Columns:
+    if not place.others:
+        return found
+    return replace(found, read_as=f"{place.name} alone, not {', '.join(place.others[:2])}; {found.read_as}")
+
+
 def _moved(found: Columns, stored: Any) -> Columns:
     """Return the events with the offset of their stamps added."""
     value = np.asarray(stored)
     try:
         offset = float(value.item().decode() if value.dtype.kind in "SO" else value.item())
-        ticks = int(offset) if math.isfinite(offset) else None
     except (ValueError, AttributeError, TypeError):
-        ticks = None
-    if ticks is None:
+        offset = math.nan
+    if not math.isfinite(offset):
         raise BadSample(f".h5: {_OFFSET} is {value.dtype} of shape {value.shape}; it must be one number")
-    moved = found.t + round(ticks * found.tick_us)
-    return Columns(x=found.x, y=found.y, t=moved, p=found.p, read_as=found.read_as)
+    return replace(found, t=found.t + round(offset * found.tick_us))
 
 
 def _place(file: Any, h5py: Any) -> _Place:
     """Return where the events lie."""
     places = {place.name: place for place in _places(file, h5py)}
     if len(places) > 1:
-        places = {name: place for name, place in places.items() if name in _FIRST} or places
         first = next((name for name in _FIRST if name in places), None)
         if first is None:
             raise BadSample(
                 f".h5: events lie in {' and '.join(list(places)[:3])}; keep one of them in a file"
             )
-        return places[first]
+        return replace(places[first], others=tuple(name for name in places if name != first))
     if not places:
         raise BadSample(f".h5: no columns x, y, t, p, e.g. events/x; it holds {', '.join(_names(file)[:6])}")
     return next(iter(places.values()))

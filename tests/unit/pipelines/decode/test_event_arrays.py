@@ -214,6 +214,8 @@ def test_h5(name: str) -> None:
     write, offset = H5[name]
     found = decode_events(h5(write), name="a.h5", width=34, height=30)
     assert same(found, moved(offset))
+    passed_over = "davis/left/events alone, not davis/right/events; columns x, y, t, p"
+    assert found.read_as.startswith(passed_over) == (name == "MVSEC")
 
 
 def test_h5_of_a_codec_that_dsec_uses() -> None:

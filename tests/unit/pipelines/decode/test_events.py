@@ -87,6 +87,15 @@ def test_a_file_says_the_size_of_its_sensor_unless_the_caller_does():
     assert decode_events(FILES["a.bin"], name="a.bin").width == 0
 
 
+def test_of_several_streams_of_events_the_first_is_read_and_said():
+    two = FILES["none.aedat4"].replace(b">IMUS<", b">EVTS<")
+    with pytest.raises(BadSample, match="holds something else"):  # which the first of them now does
+        decode(two, "a.aedat4")
+    assert decode(FILES["none.aedat4"], "a.aedat4").read_as == ""
+    three = FILES["none.aedat4"].replace(b'name="0"', b'name="7"').replace(b">IMUS<", b">EVTS<")
+    assert decode(three, "a.aedat4").read_as == "the first of 2 streams of events"
+
+
 def test_marks_of_the_clock_move_all_that_follows():
     late = random_recording(start_us=(1 << 23) - 300)
     data = bin_file(late)

@@ -270,6 +270,14 @@ def test_splits_within_one_of_several_folders_are_not_mixed(tmp_path: Path) -> N
         read(tmp_path)
 
 
+def test_a_class_without_files_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "train/p/1.png", "train/q/2.png", "test/p/3.png")
+    (tmp_path / "train/r").mkdir()
+    assert read(tmp_path).notes == ("1 folder is empty, e.g. train/r",)
+    (tmp_path / ".cache").mkdir()
+    assert read(tmp_path).notes == ("1 folder is empty, e.g. train/r",)
+
+
 def test_what_the_source_noted_comes_before_the_conclusion(tmp_path: Path) -> None:
     put(tmp_path, "p/1.png", "p/2.png", "q/1.heic", "q/2.heic")
     says = r"left out: 2 files of other kinds \(2 \.heic\), e\.g\. .*; so it holds one class only \(p\)"
