@@ -83,10 +83,10 @@ def left_out(manifest: Manifest, files: Iterable[FileInfo], lists: Collection[st
             rest.append(file)
     own = own_folders(rest)
     for file in rest:
-        if is_hidden(file.path):
-            found.left_behind.append(file)
-        elif own and file.path.startswith(own):
+        if own and file.path.startswith(own):
             found.own.append(file)
+        elif is_hidden(file.path):
+            found.left_behind.append(file)
         elif (file.path.rpartition("/")[0], extension(file.path)) in telling:
             found.lists.append(file)
         elif medium.holds(file.path):
