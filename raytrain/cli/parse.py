@@ -92,9 +92,10 @@ def _nearest(verb: str, name: str, known: set[str]) -> str:
 
 def _one_line(text: str) -> str:
     """Return what tyro's box says, without the box."""
-    words = re.sub(r"[^\x20-\x7e\n]", " ", text)
+    # What follows goes over several lines in a narrow terminal.
+    words = re.sub(r"[^\x20-\x7e\n]", " ", text).partition("For full helptext")[0]
     lines = [line.strip() for line in words.splitlines()]
-    kept = [line for line in lines if line and not re.match(r"(-+$|For full helptext|Parsing error)", line)]
+    kept = [line for line in lines if line and not re.match(r"(-+$|Parsing error)", line)]
     if len(kept) > 1 and kept[1].startswith(kept[0]):  # the title of the box, said again in it
         kept = kept[1:]
     return " ".join(kept) or "wrong arguments; see --help"

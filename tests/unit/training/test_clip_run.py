@@ -186,6 +186,6 @@ def test_images_do_not_go_through_a_cut_of_clips(tmp_path: Path) -> None:
     values = clip_values(tmp_path, ("identity",))
     values["data"] = {"source": "shapes", "canvas_px": 67}
     with pytest.raises(
-        ConfigError, match=r"of kind image, but pathways\.identity\.cut frames takes clip; presets for images: "
+        ConfigError, match=r"of kind image, but pathways\.identity\.cut frames takes clip; presets for "
     ):
         api.train(from_mapping(values))
