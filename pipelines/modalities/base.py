@@ -6,6 +6,7 @@ No torch where this is imported: decode tasks do. What needs it imports it when 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from raytrain.config.pathway import PathwayConfig
 from raytrain.config.run import RunConfig
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from pipelines.views.events import Events, Room
@@ -200,13 +202,19 @@ class Modality(ABC):
 def gather(name: str, columns: Sequence[NDArray[Any]], parts: Sequence[Part], room: "Room") -> "Tensor":
     """Return a column [L, ...] of each part's chunk as one of the batch, [B, ...]."""
     joined = room_like(name, (num_samples(parts), *columns[0].shape[1:]), columns[0].dtype, room)
+    target = joined.numpy()
     for part, column in zip(parts, columns, strict=True):
-        part.copy(column, joined.numpy())
+        part.copy(column, target)
     return joined
 
 
 def room_like(name: str, shape: tuple[int, ...], dtype: "np.dtype[Any]", room: "Room") -> "Tensor":
     """Return room for values of a numpy dtype."""
+    return room(name, shape, _torch_dtype(dtype))
+
+
+@cache
+def _torch_dtype(dtype: "np.dtype[Any]") -> "torch.dtype":
     import torch
 
-    return room(name, shape, torch.from_numpy(np.empty(0, dtype)).dtype)
+    return torch.from_numpy(np.empty(0, dtype)).dtype

@@ -21,7 +21,7 @@ class Part:
     here: Int64s
     """places in the batch"""
     offsets: Int64s
-    """places in the chunk"""
+    """places in the chunk, each once"""
 
     def copy(self, source: NDArray[Any], target: NDArray[Any]) -> None:
         """Copy the samples' values from a column of the chunk [L, ...] to one of the batch [B, ...].
@@ -54,11 +54,12 @@ class Part:
     @cached_property
     def _stride(self) -> int | None:
         """1: all in a row; more: from pair to pair in the batch, in a row in the chunk; None: otherwise."""
-        if len(self.offsets) > 1 and not (np.diff(self.offsets) == 1).all():
+        # Both ascend, so that their ends say whether they lie in a row.
+        if self.offsets[-1] - self.offsets[0] != len(self.offsets) - 1:
             return None
-        steps = np.diff(self.here)
-        if (steps == 1).all():
+        if self.here[-1] - self.here[0] == len(self.here) - 1:
             return 1
+        steps = np.diff(self.here)
         if len(self.here) % 2 or not (steps[::2] == 1).all() or (steps[1::2] != steps[1]).any():
             return None
         return int(steps[1]) + 1

@@ -33,15 +33,21 @@ class KeptBuffers:
 
     _kept: dict[str, Tensor] = field(default_factory=dict)
     """flat, u8[bytes], by name"""
+    _views: dict[str, Tensor] = field(default_factory=dict)
+    """as they were given last: most batches want the same"""
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return room for a tensor of the batch; what it held before is lost once it is written to."""
+        view = self._views.get(name)
+        if view is not None and view.shape == shape and view.dtype == dtype:
+            return view
         size = math.prod(shape) * dtype.itemsize
         kept = self._kept.get(name)
         if kept is None or len(kept) < size:
             # A quarter more: the next ragged batch may be a little longer.
             kept = self._kept[name] = torch.empty(size + size // 4, dtype=torch.uint8)
-        return kept[:size].view(dtype).view(shape)
+        self._views[name] = view = kept[:size].view(dtype).view(shape)
+        return view
 
 
 def buffers_for(device: torch.device) -> Buffers:
