@@ -226,29 +226,44 @@ class _Stream:
 class Broadcast:
     """The broadcast actor: streams by name, asked by readers; a lost reader that returns gets its own."""
 
-    def __init__(self, wrapped: list[Any], started: Callable[[int, bool], None] | None = None) -> None:
-        """Start the streams.
-
-        Args:
-            wrapped: holds a reference, kept by the driver, to {name: StreamRequest}.
-            started: told the process number, and whether another process died before.
-        """
-        requests: dict[str, StreamRequest] = ray.get(wrapped[0])
+    def __init__(self) -> None:
         blocks.quiet()
-        restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        if started is not None:
-            started(os.getpid(), restarted)
-        self.requests = requests
-        self.streams = {name: _Stream(request, known=not restarted) for name, request in requests.items()}
+        self.requests: dict[str, StreamRequest] = {}
+        self.streams: dict[str, _Stream] = {}
         self.private: dict[str, str] = {}
         self.stopping = False
+        self._restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        self._serves = asyncio.Event()
+
+    @ray.method(max_task_retries=-1)
+    async def serve(
+        self, requests: dict[str, StreamRequest], started: Callable[[int, bool], None] | None = None
+    ) -> None:
+        """Start the streams; called once by the driver, before anyone can be answered.
+
+        It never returns: a call that has not ended is Ray's to make again, with the same arguments, in the
+        process that comes after this one. Arguments of the constructor might be lost by then.
+
+        Args:
+            requests: the streams by name.
+            started: told the process number, and whether another process died before.
+        """
+        if not self._serves.is_set():
+            if started is not None:
+                started(os.getpid(), self._restarted)
+            self.requests = requests
+            self.streams = {
+                name: _Stream(request, known=not self._restarted) for name, request in requests.items()
+            }
+            self._serves.set()
+        await asyncio.Event().wait()
 
     async def fetch(self, stream: str, reader: str, number: int, *, lost: bool = False) -> Reply:
         """Return chunk `number`, acknowledging all before it; after half a second say what is waited for.
 
         `lost`: the block handed out before cannot be read any more; it is made again.
         """
-        active = self._stream_of(stream, reader, number)
+        active = await self._stream_of(stream, reader, number)
         with active.changed:
             active.window.hear(reader, number)
             if lost:
@@ -267,13 +282,14 @@ class Broadcast:
 
     async def ping(self, stream: str, reader: str, number: int) -> bool:
         """Note a reader's sign of life; return whether it is asked to stop."""
-        active = self._stream_of(stream, reader, number)
+        active = await self._stream_of(stream, reader, number)
         with active.changed:
             active.window.hear(reader, number)
         return self.stopping
 
     async def finish(self, stream: str, reader: str) -> None:
         """Note that a reader wants nothing more; a shared stream stays, for one that comes back."""
+        await self._serves.wait()
         name = self.private.pop(reader, stream)
         active = self.streams[name]
         with active.changed:
@@ -295,7 +311,8 @@ class Broadcast:
         """Ask all readers to stop at their next step."""
         self.stopping = True
 
-    def _stream_of(self, stream: str, reader: str, number: int) -> _Stream:
+    async def _stream_of(self, stream: str, reader: str, number: int) -> _Stream:
+        await self._serves.wait()
         if reader in self.private:
             return self.streams[self.private[reader]]
         shared = self.streams[stream]

@@ -265,8 +265,8 @@ class _Ours:
                 return time.process_time()
 
         began = self.meter.seconds()
-        reference = ray.put({"main": self._request(num_readers, epochs)})
-        actor: Any = ray.remote(Metered).options(num_cpus=0, max_concurrency=100).remote([reference])
+        actor: Any = ray.remote(Metered).options(num_cpus=0, max_concurrency=100).remote()
+        actor.serve.remote({"main": self._request(num_readers, epochs)})
         try:
             with ThreadPoolExecutor(num_readers) as pool:
                 counts = list(pool.map(lambda place: self._read(actor, place, epochs), range(num_readers)))

@@ -71,8 +71,8 @@ def _rate(setup: RunSetup, num_readers: int) -> float:
         window_chunks=8,
         chunk_bytes=source.plan.chunk_samples * setup.sample_bytes["main"],
     )
-    reference = ray.put({"main": request})
-    actor: Any = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])
+    actor: Any = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote()
+    actor.serve.remote({"main": request})
     readers = [
         ChunkReader(actor, "main", f"reader/{number}", iter(range(num_chunks)))
         for number in range(num_readers)

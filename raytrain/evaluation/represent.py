@@ -1,7 +1,6 @@
 """Represent once: one pass over the labelled splits makes the features of all pathways, controls and floors.
 
-Through Ray this is Ray Data batch inference, a stage of actors that hold the encoders; inline it is the same
-without Ray.
+Through Ray actors that hold the encoders take what Ray Data decodes; inline it is the same without Ray.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Represent through Ray: Ray Data batch inference with a stage of actors that hold the encoders."""
+"""Represent through Ray: Ray Data decodes, and actors that hold the encoders take its blocks."""
 
 from collections import deque
 from functools import partial
@@ -9,6 +9,7 @@ import ray
 import ray.data
 import ray.exceptions
 import torch
+from ray.util import ActorPool
 
 from pipelines.forms.chunk import from_table, to_table
 from pipelines.stream import blocks
@@ -25,6 +26,8 @@ from raytrain.evaluation.represent import (
 
 CALIBRATIONS = 3
 """passes over the pretrain split until the loss of a calibrating process ends the run"""
+RESTARTS = 3
+"""of each actor that represents, until its loss ends the run"""
 AHEAD = 2
 """chunks that wait at a calibrator"""
 
@@ -41,21 +44,28 @@ def represent_through_ray(
 ) -> None:
     """Represent in `num_actors` actors that `decode_tasks` tasks at a time decode for.
 
-    Before that all controls are calibrated in one pass.
+    Before that all controls are calibrated in one pass. An actor that is lost is started again, and what it
+    was asked for is asked for again.
     """
     statistics = calibrate_through_ray(
         request, pretrain, num_actors=num_actors, num_gpus=num_gpus, decode_tasks=decode_tasks
     )
-    dataset = blocks.add_stage(
-        _decoded(source),
-        Representer,
-        (request, statistics),
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
-        num_cpus=1,
-        num_gpus=num_gpus or None,
+    told = [ray.put((request, statistics))]
+    make: Any = ray.remote(_TableRepresenter).options(
+        num_cpus=1, num_gpus=num_gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
     )
-    for reference in blocks.block_references(dataset, num_cpus=num_actors + decode_tasks):
-        sink.write(*features_of(ray.get(reference)))
+    actors = [make.remote() for _ in range(num_actors)]
+    pool: Any = ActorPool(actors * 2)  # a block is on its way to each while it represents another
+    try:
+        for reference in blocks.block_references(_decoded(source), num_cpus=decode_tasks):
+            if not pool.has_free():
+                sink.write(*features_of(pool.get_next_unordered()))
+            pool.submit(lambda actor, block: actor.represent.remote(told, block), reference)
+        while pool.has_next():
+            sink.write(*features_of(pool.get_next_unordered()))
+    finally:
+        for actor in actors:
+            ray.kill(actor)
 
 
 def calibrate_through_ray(
@@ -112,6 +122,23 @@ class _TableCalibrator(Calibrator):
 
     def add_table(self, table: pa.Table) -> None:
         self.add(from_table(table))
+
+
+class _TableRepresenter:
+    """A representer in an actor of its own, made by its first call.
+
+    A call's arguments are there when Ray repeats it in a process that was started again; a constructor's
+    might be lost by then.
+    """
+
+    def __init__(self) -> None:
+        self._made: Representer | None = None
+
+    def represent(self, told: list[Any], table: pa.Table) -> pa.Table:
+        """Return the features of a block; `told` holds a reference to the representer's arguments."""
+        if self._made is None:
+            self._made = Representer(*ray.get(told[0]))
+        return self._made(table)
 
 
 def _decoded(source: StreamSource) -> ray.data.Dataset:

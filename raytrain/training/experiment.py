@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import ray.train.v2.api.config as train_config
 import torch
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.train import WorkerGroupError
 from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
@@ -187,8 +187,7 @@ def train_through_ray(
         .options(num_cpus=0, max_restarts=3, max_task_retries=3, scheduling_strategy="DEFAULT")
         .remote(str(setup.folder), setup.folder.name)
     )
-    # The actor reads its requests again when it restarts: they live as long as this frame.
-    broadcast, _requests = _start_broadcast(setup, recorder, names)
+    broadcast, serving = _start_broadcast(setup, recorder, names)
     worker_run = replace(setup, manifest=None)
     fits = {name: _Fit(WorkerSetup(worker_run, name, broadcast, recorder)) for name in names}
     for fit in fits.values():
@@ -196,7 +195,7 @@ def train_through_ray(
     if setup.cold_cache:
         recorder.event.remote(setup.cold_cache)
     try:
-        _Watch(setup, fits, broadcast, recorder).run(stop, tick)
+        _Watch(setup, fits, broadcast, recorder).run(serving, stop, tick)
     finally:
         for fit in fits.values():
             if fit.runs:
@@ -221,14 +220,12 @@ class _Watch:
         self._released: set[tuple[str, int]] = set()
         """pathways whose end was said, each with the number of the broadcast that heard it"""
 
-    def run(self, stop: Callable[[], bool], tick: Callable[[dict[str, Any]], Any]) -> None:
-        """Return when every pathway has an outcome."""
+    def run(self, serving: Any, stop: Callable[[], bool], tick: Callable[[dict[str, Any]], Any]) -> None:
+        """Return when every pathway has an outcome; `serving`: the broadcast's call that never ends."""
         budget = self._setup.config.data.quarantine_budget * self._setup.num_samples
-        created: list[Any] = [self._broadcast.__ray_ready__.remote()]
         while any(fit.runs for fit in self._fits.values()):
-            if created and ray.wait(created, timeout=0)[0]:
-                with contextlib.suppress(ActorUnavailableError):  # killed while it started: it starts again
-                    ray.get(created.pop())  # raises what kept the actor from starting
+            if ray.wait([serving], timeout=0)[0]:
+                ray.get(serving)  # raises what kept the streams from starting
             failed = any(fit.failed for fit in self._fits.values())
             fresh = self._take()
             tick(fresh)
@@ -313,20 +310,20 @@ def _close(recorder: Any, broadcast: Any) -> dict[str, Any]:
     return counts
 
 
-def _start_broadcast(setup: RunSetup, recorder: Any, names: Collection[str]) -> Any:
+def _start_broadcast(setup: RunSetup, recorder: Any, names: Collection[str]) -> tuple[Any, Any]:
+    """Return the broadcast, and the reference of its call that serves, which ends only by an error."""
     told = _ToRecorder(recorder, cache=setup.config.data.cache)
     requests = {
         stream: _request(setup, stream, own, told)
         for stream, members in setup.streams().items()
         if (own := [name for name in members if name in names])
     }
-    reference = ray.put(requests)
-    actor = (
+    actor: Any = (
         ray.remote(Broadcast)
         .options(num_cpus=0, max_restarts=-1, max_concurrency=1000, scheduling_strategy="DEFAULT")
-        .remote([reference], told.started)
+        .remote()
     )
-    return actor, reference
+    return actor, actor.serve.remote(requests, told.started)
 
 
 def _request(setup: RunSetup, stream: str, names: list[str], told: _ToRecorder) -> StreamRequest:

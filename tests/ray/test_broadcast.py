@@ -46,7 +46,7 @@ def read(tmp_path: Path) -> Iterator[Read]:
     actors: list[Any] = []
 
     def read(
-        source: StreamSource, numbers: range, *, epochs: int = EPOCHS
+        source: StreamSource, numbers: range, *, epochs: int = EPOCHS, killed_at: int = -1
     ) -> tuple[list[Chunk], dict[str, Any]]:
         recorder: Any = ray.remote(Recorder).options(num_cpus=0).remote(str(tmp_path), "demo")
 
@@ -61,11 +61,15 @@ def read(tmp_path: Path) -> Iterator[Read]:
             window_chunks=WINDOW,
             chunk_bytes=LENGTH * 3 * source.data.canvas_px**2,
         )
-        reference = ray.put({"main": request})
-        actor = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100).remote([reference])
+        actor: Any = ray.remote(Broadcast).options(num_cpus=0, max_concurrency=100, max_restarts=1).remote()
+        actor.serve.remote({"main": request})
         actors.extend((recorder, actor))
         reader = ChunkReader(actor, "main", "lbp/0", iter(numbers))
-        chunks = [reader(number) for number in numbers]
+        chunks = []
+        for number in numbers:
+            if number == killed_at:
+                ray.kill(actor, no_restart=False)
+            chunks.append(reader(number))
         counts, before = ray.get(recorder.counts.remote()), None
         while counts != before:  # whatever is made ahead
             time.sleep(1)
@@ -125,6 +129,14 @@ def test_a_block_that_never_arrives_is_made_again(read: Read, monkeypatch: pytes
     chunks, counts = read(source, range(PER_EPOCH * EPOCHS))
     assert_right(chunks, source)
     assert counts["decodes_replayed"] >= 2 * LENGTH
+
+
+def test_one_that_is_killed_comes_back_with_what_it_was_asked_for(read: Read) -> None:
+    source = source_of()
+    chunks, counts = read(source, range(PER_EPOCH * EPOCHS), killed_at=PER_EPOCH)
+    assert [chunk.number for chunk in chunks] == list(range(PER_EPOCH * EPOCHS))
+    assert_right(chunks, source)
+    assert counts["decodes_replayed"] > 0
 
 
 def test_what_is_made_ahead_is_bounded(read: Read) -> None:

@@ -91,6 +91,7 @@ def test_on_a_running_cluster(head: dict[str, str], tmp_path: Path) -> None:
     assert made.returncode == 0, made.stdout + made.stderr
     assert json.loads((out / "summary.json").read_text())["status"] == "done"
     assert "step 4/4" in made.stdout
+    assert made.stderr == ""  # and so no lines of Ray's own
 
 
 def test_a_batch_that_no_node_can_hold_is_refused(head: dict[str, str], tmp_path: Path) -> None:
