@@ -54,12 +54,13 @@ def read_csv(
         DataError: broken, or it names files that are missing, unknown splits, or labels that are none.
     """
     listed = read_list(config.csv, storage)
-    _check_columns(listed, config.csv)
-    listed, notes = _one_line_each(listed, config.csv, storage.root)
-    paths = [row[config.csv.path_column] for row in listed.rows]
+    settings = _as_spelled(config.csv, listed.columns)
+    _check_columns(listed, settings)
+    listed, notes = _one_line_each(listed, settings, storage.root)
+    paths = [row[settings.path_column] for row in listed.rows]
     sizes = _sizes(paths, listed, storage)
-    names, label_sets, labels = _labels(listed, config.csv)
-    splits = [_split(row.get(config.csv.split_column, ""), listed, line) for row, line in _lines(listed)]
+    names, label_sets, labels = _labels(listed, settings)
+    splits = [_split(row.get(settings.split_column, ""), listed, line) for row, line in _lines(listed)]
     samples = [
         Sample(
             key=path,
@@ -68,7 +69,7 @@ def read_csv(
             # A row without a label can only be pretrained on, unless its split is stated.
             split=split or ("train" if label >= 0 else "pretrain"),
             label=label,
-            group=row.get(config.csv.group_column, "") or (group_of(path) if group_of else ""),
+            group=row.get(settings.group_column, "") or (group_of(path) if group_of else ""),
         )
         for path, split, label, row in zip(paths, splits, labels, listed.rows, strict=True)
     ]
@@ -189,6 +190,17 @@ def _only_list(storage: Storage) -> str:
         return files[0]
     found = f"{len(files)} .csv files: {', '.join(files[:_SHOWN])}" if files else "no .csv file"
     raise ConfigError(f"data.root {storage.root}: {found}; name the list by data.csv.file")
+
+
+def _as_spelled(settings: CsvConfig, columns: tuple[str, ...]) -> CsvConfig:
+    """Return the settings with the columns' names in the case in which the list has them."""
+    changed: dict[str, str] = {}
+    for setting in ("path_column", "label_column", "split_column", "group_column"):
+        named = getattr(settings, setting)
+        alike = [column for column in columns if column.casefold() == named.casefold()]
+        if named not in columns and len(alike) == 1:
+            changed[setting] = alike[0]
+    return replace(settings, **changed) if changed else settings
 
 
 def _check_columns(listed: _List, settings: CsvConfig) -> None:

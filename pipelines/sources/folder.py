@@ -78,19 +78,28 @@ def read_class_folders(
         classes=classes,
         config=config,
         modality=medium.modality,
+        notes=tuple(
+            f"the classes {' and '.join(names)} differ in case alone; each is a class"
+            for names in _alike(classes, str.casefold)
+        ),
     )
 
 
 def _check_apart(classes: tuple[str, ...], root: str) -> None:
     """Refuse classes whose names look the same: copies from different systems write letters differently."""
-    first: dict[str, str] = {}
-    for name in classes:
-        other = first.setdefault(unicodedata.normalize("NFC", name).strip(), name)
-        if other != name:
-            raise DataError(
-                f"data.root {root}: the class folders {other!a} and {name!a} look the same and are two; "
-                "merge them"
-            )
+    for names in _alike(classes, lambda name: unicodedata.normalize("NFC", name).strip()):
+        raise DataError(
+            f"data.root {root}: the class folders {names[0]!a} and {names[1]!a} look the same and are two; "
+            "merge them"
+        )
+
+
+def _alike(names: tuple[str, ...], told_by: Callable[[str], str]) -> list[list[str]]:
+    """Return the groups of names that are the same as `told_by` sees them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(told_by(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _advice(medium: Medium, others: list[FileInfo]) -> str:

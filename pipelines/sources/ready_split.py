@@ -6,7 +6,7 @@ A folder that is part of such a layout is never a class: where the reading is in
 from dataclasses import dataclass
 
 from pipelines.forms.media import Medium
-from pipelines.sources.split_names import is_validation, split_of
+from pipelines.sources.split_names import is_validation, split_of, split_within
 from pipelines.storage.listing import FileInfo
 from raytrain.errors import DataError
 
@@ -38,6 +38,7 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
     loose = next((file.path for file in files if "/" not in file.path), "") if "" in folders else ""
     if (trained and nested) or len(named) > 1:
         _check_all_splits(tops, named, loose, nested=nested, root=root, medium=medium)
+        _check_no_split_within(parts, root)
         return _by_split(files, parts, depth=0)
     if not loose:
         _check_above(parts, root)
@@ -46,8 +47,36 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
         if len({split_of(name) for name in below} & {"train", "test", "select"}) > 1:
             _check_all_below(files, parts, below, root=root)
             return _by_split(files, parts, depth=1)
+    _check_alike(tops, root)
     _check_within(parts, root)
     return []
+
+
+def _check_no_split_within(parts: list[list[str]], root: str) -> None:
+    """Refuse train/train: unpacked twice, or with the folder's name again, the class folders lie deeper."""
+    doubled = [path for path in parts if len(path) > 2 and split_of(path[1]) == split_of(path[0])]
+    if doubled and all(len(path) > 2 and split_of(path[1]) for path in parts):
+        first = "/".join(doubled[0][:2])
+        raise DataError(
+            f"data.root {root}: {first} is a split within a split; move its class folders up to "
+            f"{doubled[0][0]}"
+        )
+
+
+def _check_alike(tops: list[str], root: str) -> None:
+    """Refuse seg_train beside seg_test, which would be two classes."""
+    alike: dict[str, dict[str, str]] = {}
+    for top in tops:
+        split, rest = split_within(top)
+        if split:
+            alike.setdefault(rest, {})[split] = top
+    for named in alike.values():
+        if len(named) > 1:
+            which = " and ".join(named.values())
+            raise DataError(
+                f"data.root {root}: {which} look like splits; call them {' and '.join(named)}, with the "
+                "class folders directly below, or list the files in a .csv"
+            )
 
 
 def _check_within(parts: list[list[str]], root: str) -> None:

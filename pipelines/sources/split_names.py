@@ -48,6 +48,18 @@ def split_of(name: str) -> str:
     return _SPELLINGS[letters]
 
 
+def split_within(name: str) -> tuple[str, str]:
+    """Return the split that one word of a name is called after, and the rest of the name; both empty: none.
+
+    seg_train and seg_test are a split each of the same rest; bullet_train and test_tube have different rests.
+    """
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    found = [word for word in words if word in _SPELLINGS]
+    if len(words) < 2 or len(found) != 1:
+        return "", ""
+    return _SPELLINGS[found[0]], "_".join(word for word in words if word != found[0])
+
+
 def is_validation(name: str) -> bool:
     """Return whether a name is one of those that are the test split where there is no other."""
     return split_of(name) == "select" and "select" not in name.lower()

@@ -270,6 +270,14 @@ def test_unicode_text_of_a_spreadsheet(tmp_path: Path) -> None:
     assert read(tmp_path).classes == ("b", "ä")
 
 
+def test_columns_are_known_in_any_case(tmp_path: Path) -> None:
+    put(tmp_path, "PATH,Label,split\ni/1.png,a,train\ni/2.png,b,train\ni/3.png,b,test\n", *NAMES[1:4])
+    assert read(tmp_path).classes == ("a", "b")
+    put(tmp_path, "PATH,Path,Label\ni/1.png,i/1.png,a\ni/2.png,i/2.png,b\n")
+    with pytest.raises(ConfigError, match=r"no column 'path' \(data\.csv\.path_column\); did you mean"):
+        read(tmp_path)
+
+
 def test_a_line_for_each_label(tmp_path: Path) -> None:
     put(tmp_path, "path,label\ni/1.png,a\ni/2.png,b\n./i/1.png,b\ni/2.png,b\n", *NAMES[1:3])
     made = read(tmp_path, csv={"repeated": "labels"})

@@ -151,6 +151,40 @@ def test_a_folder_of_a_layout_is_never_a_class_by_accident(
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("paths", "says"),
+    [
+        (
+            [f"{s}/{s}/{c}/1.png" for s in ("train", "test") for c in "pq"],
+            "test/test is a split within a split; move its class folders up to test",
+        ),
+        (
+            [f"seg_{s}/{c}/1.png" for s in ("train", "test", "pred") for c in "pq"],
+            "seg_test and seg_train look like splits; call them test and train",
+        ),
+    ],
+)
+def test_splits_of_odd_names_are_no_classes(tmp_path: Path, paths: list[str], says: str) -> None:
+    put(tmp_path, *paths)
+    with pytest.raises(DataError, match=re.escape(says)):
+        read(tmp_path)
+
+
+def test_words_of_splits_in_names_of_classes_are_no_splits(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        *(f"{name}/{number}.png" for name in ("bullet_train", "test_tube", "Tube") for number in "12"),
+    )
+    assert read(tmp_path).classes == ("Tube", "bullet_train", "test_tube")
+
+
+def test_classes_that_differ_in_case_alone_are_said(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{name}/{number}.png" for name in ("Cat", "cat", "dog") for number in "12"))
+    made = read(tmp_path)
+    assert made.classes == ("Cat", "cat", "dog")
+    assert made.notes == ("the classes Cat and cat differ in case alone; each is a class",)
+
+
 def test_names_that_only_sound_like_splits_are_classes(tmp_path: Path) -> None:
     put(tmp_path, *(f"{name}/{number}.png" for name in ("trains", "testament", "valley") for number in "12"))
     assert read(tmp_path).classes == ("testament", "trains", "valley")
