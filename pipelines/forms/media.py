@@ -62,9 +62,23 @@ def extension(path: str) -> str:
 
 _LEFT_BEHIND = frozenset(
     ("__macosx", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin")  # systems
-    + ("system volume information", "network trash folder", "temporary items", "found.000")
-    + ("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot")  # storage on the network
-    + ("__pycache__", "_vti_cnf", "cvs")  # editors and tools
+    + (
+        "system volume information",
+        "network trash folder",
+        "temporary items",
+        "found.000",
+        "ehthumbs_vista.db",
+        "$extend",
+    )
+    + (
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+    )  # storage on the network
+    + ("__pycache__", "_vti_cnf", "cvs", "picasa.ini", "ws_ftp.log")  # editors and tools
 )
 
 

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,7 +195,7 @@ def _only_list(storage: Storage) -> str:
 
 def _as_spelled(settings: CsvConfig, columns: tuple[str, ...]) -> CsvConfig:
     """Return the settings with the columns' names in the case in which the list has them."""
-    changed: dict[str, str] = {}
+    changed: dict[str, Any] = {}
     for setting in ("path_column", "label_column", "split_column", "group_column"):
         named = getattr(settings, setting)
         alike = [column for column in columns if column.casefold() == named.casefold()]
