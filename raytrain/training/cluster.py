@@ -14,7 +14,7 @@ from typing import Any
 from raytrain.config import RunConfig
 from raytrain.config.machine import usable_cpus, usable_memory
 from raytrain.device import gpus_here
-from raytrain.errors import ClusterError
+from raytrain.errors import ClusterError, ConfigError
 from raytrain.training.allotment import FEW_DECODE_TASKS, Demand, Node, allot
 from raytrain.training.answering import check_answers, connects
 from raytrain.training.ray_folder import short_path, temporary_folder
@@ -31,6 +31,15 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 SPARE_CPUS = 2
+
+
+def check_docstrings(config: RunConfig) -> None:
+    """Raise ConfigError where a run needs Ray Data, which needs docstrings, and Python has none."""
+    if config.training.executor == "ray" and sys.flags.optimize > 1:
+        raise ConfigError(
+            "Ray Data cannot be imported by python -OO (or PYTHONOPTIMIZE=2), which leaves docstrings out; "
+            "use -O, or --executor inline"
+        )
 
 
 def nodes_of(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Node, ...]:

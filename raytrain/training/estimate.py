@@ -19,7 +19,7 @@ from raytrain.cpu import prepare_cpu
 from raytrain.device import device_here
 from raytrain.errors import RaytrainError
 from raytrain.training.allotment import Demand, allot, check_fits
-from raytrain.training.cluster import nodes_of, this_machine
+from raytrain.training.cluster import check_docstrings, nodes_of, this_machine
 from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
@@ -117,6 +117,7 @@ def _processes(config: RunConfig, manifest: Manifest, began_on: str) -> list[str
             f"needs {allotment.cpus(demand):g} CPUs and {allotment.gpus(demand):g} GPUs"
         )
     try:
+        check_docstrings(config)
         check_batch(config, manifest, nodes)
         check_fits(demand, allotment, nodes)
     except RaytrainError as error:

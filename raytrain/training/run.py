@@ -22,7 +22,7 @@ from raytrain.identity import Identity
 from raytrain.training import provenance
 from raytrain.training.allotment import Allotment, Demand, allot, check_fits
 from raytrain.training.cache import EncoderCache, check_folder
-from raytrain.training.cluster import connect, is_connected, nodes_of
+from raytrain.training.cluster import check_docstrings, connect, is_connected, nodes_of
 from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.left_out import left_out_of_training
@@ -140,6 +140,7 @@ def run(
     manifest = open_data(config)
     check_data(config, manifest)
     check_folder(config.cache)
+    check_docstrings(config)
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:
         held = stack if clusters is None else clusters
         nodes = nodes_of(config, held)
