@@ -185,8 +185,7 @@ def test_inspect_writes_a_gif_beside_the_sheet(tmp_path: Path) -> None:
             "pathways": {"count": {"operator": "count"}},
         }
     ).data
-    # The pathways of this preset are for images: every surface is drawn.
-    config = dataclasses.replace(load_preset("gtsrb-small"), data=data)
+    config = dataclasses.replace(load_preset("nmnist-surfaces"), data=data)
     said = api.inspect(config, sheet=tmp_path / "s.png").splitlines()[-1]
     with Image.open(tmp_path / "s.gif") as gif:
         size = gif.size
