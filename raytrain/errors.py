@@ -1,6 +1,8 @@
 """The errors a user may meet; each one knows the exit code that `raytrain` ends with."""
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
 
 
@@ -69,6 +71,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+
+
+def why_no_text(name: str) -> str:
+    """Say which name of a file is no text, by its bytes or by this process's locale; empty: it is text."""
+    try:
+        name.encode()
+        return ""
+    except UnicodeEncodeError:
+        found = os.fsencode(name)
+    try:
+        text = found.decode()
+    except UnicodeDecodeError:
+        return f"{name!r} is not UTF-8; rename it"
+    return (
+        f"{text!a} cannot be shown in this locale, whose encoding is {sys.getfilesystemencoding()}; set "
+        "LC_ALL=C.UTF-8 and unset PYTHONUTF8"
+    )
 
 
 def describe(error: BaseException) -> tuple[str, str]:

@@ -89,7 +89,7 @@ def _add_tar(members: dict[str, Member], again: list[str], file: BinaryIO, archi
 
     again: gets the names that were there before.
     """
-    with tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
+    with tarfile.open(fileobj=file, mode="r:", errorlevel=2, encoding="utf-8") as tar:
         for info in tar:
             name = _safe_name(info.name, archive)
             if info.isdir():

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,7 +24,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipelines.storage.cache_folder import cache_folder
-from raytrain.errors import DataError
+from raytrain.errors import DataError, why_no_text
 
 KEPT_FROM = 10_000
 """files; fewer are listed in less than a tenth of a second"""
@@ -130,29 +129,9 @@ def _sorted_entries(folder: str) -> "list[os.DirEntry[str]]":
     try:
         "".join([entry.name for entry in found]).encode()
     except UnicodeEncodeError:
-        name = next(entry.name for entry in found if not _is_utf8(entry.name))
-        raise DataError(f"{folder}: {_why_no_name(name)}") from None
+        why = next(filter(None, (why_no_text(entry.name) for entry in found)))
+        raise DataError(f"{folder}: the file name {why}") from None
     return found
-
-
-def _why_no_name(name: str) -> str:
-    """Say why a name is no text: by its bytes, or by what this process takes bytes for."""
-    with suppress(UnicodeDecodeError):
-        text = os.fsencode(name).decode()
-        encoding = sys.getfilesystemencoding()
-        return (
-            f"the file name {text!a} cannot be shown in this locale, whose encoding is {encoding}; set "
-            "LC_ALL=C.UTF-8 and unset PYTHONUTF8"
-        )
-    return f"the file name {name!r} is not UTF-8; rename it"
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -1,11 +1,13 @@
 """The command line: `raytrain VERB ...`; the only place that knows tyro."""
 
+import contextlib
 import errno
 import io
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from raytrain.cli.bench import bench, list_
 from raytrain.cli.data import inspect, prepare
@@ -15,7 +17,7 @@ from raytrain.cli.report import compare, report
 from raytrain.cli.reproduce import reproduce
 from raytrain.cli.runs import probe, represent
 from raytrain.cli.train import demo, train
-from raytrain.errors import ConfigError, RaytrainError, StorageError, did_you_mean
+from raytrain.errors import ConfigError, RaytrainError, StorageError, did_you_mean, why_no_text
 
 ALIASES = {"--executor": "--training.executor", "--epochs": "--training.epochs"}
 USAGE = """usage: raytrain VERB ...
@@ -100,10 +102,21 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
+    _check_names(arguments)
     verb, rest = arguments[0], [_unalias(word) for word in arguments[1:]]
     if verb not in VERBS:
         raise ConfigError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}")
     return VERBS[verb](rest)
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Raise ConfigError where an argument, or the working folder, has a name that is no text here."""
+    names = list(arguments)
+    with contextlib.suppress(OSError):  # the folder was removed
+        names.append(str(Path.cwd()))
+    for name in names:
+        if why := why_no_text(name):
+            raise ConfigError(why)
 
 
 def _unalias(word: str) -> str:
