@@ -2,6 +2,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_port_that_takes_connections_and_never_answers_is_given_up(
         address = form.format(port=silent.getsockname()[1])
         monkeypatch.setenv("RAY_ADDRESS", address)
         monkeypatch.setattr(answering, "ASK_S", 1.0)
-        with pytest.raises(ClusterError, match=f"^RAY_ADDRESS {address} takes connections, but no"):
+        with pytest.raises(ClusterError, match=f"^RAY_ADDRESS {address}: no Ray cluster answers there"):
             connect(config_of()).__enter__()
 
 
@@ -87,6 +88,27 @@ def test_what_the_cluster_says_is_one_line(monkeypatch: pytest.MonkeyPatch, said
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
         monkeypatch.setattr(answering, "_ASK", f"print({said!r})")
         with pytest.raises(ClusterError, match=rf"^Ray cluster 127\.0\.0\.1:\d+ {line}"):
+            connect(config_of()).__enter__()
+
+
+def test_what_auto_finds_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(answering, "_ASK", "print('ConnectionError Could not find any')")
+    with pytest.raises(ClusterError, match=r"^Ray cluster auto cannot be used: ConnectionError Could not"):
+        connect(config_of()).__enter__()
+
+
+def test_a_cluster_that_was_started_and_answers_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+        monkeypatch.setattr(answering, "ASK_S", 0.5)
+        with pytest.raises(ClusterError, match=rf"^a cluster that was started at {address}: .*; `ray stop` "):
             connect(config_of()).__enter__()
 
 
