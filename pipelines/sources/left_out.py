@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from pipelines.forms.media import IMAGES, RECORDINGS, VIDEOS, Medium, extension, is_hidden
+from pipelines.forms.media import IMAGES, MEDIA, RECORDINGS, Medium, extension, is_hidden
 from pipelines.sources.own_folders import own_folders
 from pipelines.sources.split_names import split_of
+from pipelines.storage.frames import is_frames
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
 
-_MEDIA = {"image": IMAGES, "clip": VIDEOS, "events": RECORDINGS}
+_MEDIA = {medium.modality: medium for medium in (*MEDIA, RECORDINGS)}
 _SHOWN = 6
 
 
@@ -71,13 +72,15 @@ def left_out(manifest: Manifest, files: Iterable[FileInfo], lists: Collection[st
     """
     telling = {(path.rpartition("/")[0], extension(path)) for path in lists}
     used = set(manifest.table["uri"].to_pylist())
-    clips_are_folders = manifest.modality == "clip" and not all(map(extension, sorted(used)[:1]))
-    medium = IMAGES if clips_are_folders else _MEDIA[manifest.modality]
-    found = LeftOut(medium)
+    of_frames = len(manifest) > 0 and is_frames(manifest.payload_of(0))
+    found = LeftOut(IMAGES if of_frames else _MEDIA[manifest.modality])
     rest = []
     for file in files:
-        held = file.path in used or (clips_are_folders and file.path.rpartition("/")[0] in used)
-        if held and not (clips_are_folders and not medium.holds(file.path)):
+        if of_frames and found.medium.holds(file.path):
+            held = file.path.rpartition("/")[0] in used
+        else:
+            held = file.path in used
+        if held:
             found.num_read += 1
         else:
             rest.append(file)
@@ -89,7 +92,7 @@ def left_out(manifest: Manifest, files: Iterable[FileInfo], lists: Collection[st
             found.left_behind.append(file)
         elif (file.path.rpartition("/")[0], extension(file.path)) in telling:
             found.lists.append(file)
-        elif medium.holds(file.path):
+        elif found.medium.holds(file.path):
             found.unused.append(file)
         else:
             found.others.append(file)

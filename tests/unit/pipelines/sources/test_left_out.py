@@ -76,7 +76,7 @@ def kinetics(root: Path) -> None:
 
 
 def frames(root: Path) -> None:
-    put(root, *(f"{c}/{clip}/{n}.jpg" for c in ("ant", "bee") for clip in range(9) for n in range(2)))
+    put(root, *(f"{c}/{clip}.mp4/{n}.jpg" for c in ("ant", "bee") for clip in range(9) for n in range(2)))
 
 
 def nmnist(root: Path) -> None:
