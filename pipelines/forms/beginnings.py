@@ -5,9 +5,9 @@ _KNOWN = (
     (b"/annex/objects/", "it is a pointer of git-annex, fetch the file by git annex get"),
     (b"<!doctype html", "it is a web page, download the file again"),
     (b"<html", "it is a web page, download the file again"),
-    (b"%pdf", "it is a PDF"),
-    (b"\x1f\x8b", "it is gzipped, unpack it"),
 )
+_SHORT = ((b"%PDF", "it is a PDF"), (b"\x1f\x8b\x08", "it is gzipped, unpack it"))
+"""which numbers may begin with by chance: said where nothing else can be made of the file"""
 
 
 def stands_for(data: bytes) -> str:
@@ -18,4 +18,5 @@ def stands_for(data: bytes) -> str:
 
 def beginning(data: bytes) -> str:
     """Return what the first bytes of a file that cannot be read say of it, else these bytes."""
-    return stands_for(data) or f"begins with {data[:8]!r}"
+    short = next((what for begins, what in _SHORT if data.startswith(begins)), "")
+    return stands_for(data) or short or f"begins with {data[:8]!r}"

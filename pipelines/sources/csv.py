@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.forms.media import IMAGES, LISTS, RECORDINGS, VIDEOS, Medium, extension
 from pipelines.forms.quarantine import BadSample
+from pipelines.sources.class_names import check_apart
 from pipelines.sources.event_files import finish_manifest, sensor_of
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.sources.split_names import READY_SPLITS, split_of
@@ -61,6 +62,7 @@ def read_csv(
     paths = [row[settings.path_column] for row in listed.rows]
     sizes = _sizes(paths, listed, storage)
     names, label_sets, labels = _labels(listed, settings)
+    notes += check_apart(names, listed.where)
     splits = [_split(row.get(settings.split_column, ""), listed, line) for row, line in _lines(listed)]
     samples = [
         Sample(

@@ -131,21 +131,25 @@ def finish_manifest(
 
 
 def sensor_of(manifest: Manifest, storage: Storage, config: DataConfig) -> tuple[int, int]:
-    """Return the size of the sensor as set, else as the first recording's file says it.
+    """Return the size of the sensor as set, else as the first of some recordings says it that does.
 
     Raises:
         ConfigError: neither is so.
     """
     if config.events.sensor_width:
         return config.events.sensor_width, config.events.sensor_height
-    uri = manifest.table["uri"][0].as_py()
-    reason = "it does not say"
-    try:
-        recording = _recording(0, manifest, storage, config)
+    uris = manifest.table["uri"].slice(0, _MOST_LOOKED_AT).to_pylist()
+    reasons: dict[str, str] = {}
+    for number, uri in enumerate(uris):
+        try:
+            recording = _recording(number, manifest, storage, config)
+        except BadSample as bad:
+            reasons[uri] = bad.reason
+            continue
         if recording.width and recording.height:
             return recording.width, recording.height
-    except BadSample as bad:
-        reason = bad.reason
+        reasons[uri] = "it does not say"
+    uri, reason = next(iter(reasons.items()))
     raise ConfigError(
         f"data.root {storage.root}: the sensor's size is not known from {uri} ({reason}); set "
         "data.events.sensor_width and data.events.sensor_height"

@@ -5,13 +5,13 @@ itself, without any folder, are unlabelled: all for pretraining. What programs l
 whatever else is no sample is counted in a note.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterable
 
 from pipelines.decode.recordings import foreign
 from pipelines.forms.media import IMAGES, MEDIA, RECORDINGS, Medium, extension
+from pipelines.sources.class_names import check_apart
 from pipelines.sources.media import describe, split_by_medium
-from pipelines.sources.ready_split import Found, read_splits
+from pipelines.sources.ready_split import Found, read_splits, same_folders_below
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
@@ -48,8 +48,8 @@ def read_class_folders(
         )
     if config.source == "auto":
         _check_unmixed(files, others, medium, storage.root)
-    found = read_splits(files, root=storage.root, medium=medium)
-    found = found or [Found(file, "train", _class_of(file.path)) for file in files]
+    ready = read_splits(files, root=storage.root, medium=medium)
+    found = ready or [Found(file, "train", _class_of(file.path)) for file in files]
     if not any("/" in file.path for file in files):
         found = [Found(file, "pretrain", "") for file in files]
     stray = [item.file.path for item in found if not item.class_name and item.split != "pretrain"]
@@ -59,7 +59,7 @@ def read_class_folders(
             f"folder, e.g. {stray[0]}; put every {medium.name[:-1]} into one folder a class"
         )
     classes = tuple(sorted({item.class_name for item in found if item.class_name}))
-    _check_apart(classes, storage.root)
+    notes = check_apart(classes, f"data.root {storage.root}")
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
     samples = [
         Sample(
@@ -78,28 +78,8 @@ def read_class_folders(
         classes=classes,
         config=config,
         modality=medium.modality,
-        notes=tuple(
-            f"the classes {' and '.join(names)} differ in case alone; each is a class"
-            for names in _alike(classes, str.casefold)
-        ),
+        notes=notes + (() if ready else same_folders_below(files)),
     )
-
-
-def _check_apart(classes: tuple[str, ...], root: str) -> None:
-    """Refuse classes whose names look the same: copies from different systems write letters differently."""
-    for names in _alike(classes, lambda name: unicodedata.normalize("NFC", name).strip()):
-        raise DataError(
-            f"data.root {root}: the class folders {names[0]!a} and {names[1]!a} look the same and are two; "
-            "merge them"
-        )
-
-
-def _alike(names: tuple[str, ...], told_by: Callable[[str], str]) -> list[list[str]]:
-    """Return the groups of names that are the same as `told_by` sees them."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(told_by(name), []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
 
 
 def _advice(medium: Medium, others: list[FileInfo]) -> str:

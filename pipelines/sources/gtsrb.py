@@ -156,8 +156,8 @@ def _read_kaggle(storage: Storage, kaggle: _Kaggle) -> list[_Sign]:
     images = [f for f in storage.list_files(kaggle.test, recursive=False) if is_image(f.path)]
     rows = _rows(storage, kaggle.test_list, delimiter=",", wanted="...,ClassId,Path")
     try:
-        class_ids = {row["Path"].rpartition("/")[2]: int(row["ClassId"]) for row in rows}
-    except (KeyError, ValueError):
+        class_ids = {row["Path"].rpartition("/")[2]: _class_id(row["ClassId"]) for row in rows}
+    except (KeyError, ValueError, AttributeError, TypeError):  # None: a line that is cut off
         raise _no_list(kaggle.test_list, "...,ClassId,Path") from None
     _check_present(storage, kaggle.test_list, class_ids, images)
     for file in images:
@@ -240,9 +240,17 @@ def _read_list(storage: Storage, path: str) -> dict[str, int]:
     wanted = "Filename;...;ClassId"
     try:
         rows = _rows(storage, path, delimiter=";", wanted=wanted)
-        return {row["Filename"]: int(row.get("ClassId") or -1) for row in rows}
+        return {row["Filename"]: _class_id(row.get("ClassId") or -1) for row in rows}
     except (KeyError, ValueError):
         raise _no_list(path, wanted) from None
+
+
+def _class_id(text: str | int) -> int:
+    """Return a class of a list, -1 where it is not known; raises ValueError where it is none."""
+    class_id = int(text)
+    if class_id < -1:
+        raise ValueError(text)
+    return class_id
 
 
 def _rows(storage: Storage, path: str, *, delimiter: str, wanted: str) -> list[dict[str, str]]:

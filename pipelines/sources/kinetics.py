@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pipelines.forms.media import VIDEOS
 from pipelines.sources.folder import read_class_folders
 from pipelines.sources.media import describe, split_by_medium
-from pipelines.sources.records import read_file
+from pipelines.sources.records import peek, read_file
 from pipelines.sources.samples import Sample, build_manifest
 from pipelines.sources.split_names import split_of
 from pipelines.storage.listing import FileInfo
@@ -25,7 +25,9 @@ from raytrain.config.data import DataConfig
 from raytrain.errors import ConfigError, DataError
 
 _COLUMNS = ("label", "youtube_id")
-_TRIMMED = re.compile(r"(.+)_\d{6}_\d{6}")
+_TRIMMED = re.compile(r"(.+)_(\d{6})_(\d{6})")
+_LONGEST_S = 60
+"""of a clip, which are ten seconds long: names of cameras have a date and a time there"""
 _SHOWN = 3
 
 
@@ -44,8 +46,7 @@ def recognise(storage: Storage, first: str) -> bool:
     """Return whether the first video below the root is called like a trimmed clip, or a list lies there."""
     if not VIDEOS.holds(first):
         return False
-    trimmed = _TRIMMED.fullmatch(_stem(first)) is not None
-    return trimmed or any(_is_list(storage, path) for path in _csv_files(storage))
+    return _trimmed(first) is not None or any(_is_list(storage, path) for path in _csv_files(storage))
 
 
 def read_kinetics(config: DataConfig, storage: Storage) -> Manifest:
@@ -105,8 +106,13 @@ def _missing_note(missing: list[str], num_listed: int) -> tuple[str, ...]:
 
 def video_of(path: str) -> str:
     """Return the id of the video that a file was cut from: abc of train/surfing/abc_000010_000020.mp4."""
+    return _trimmed(path) or _stem(path)
+
+
+def _trimmed(path: str) -> str | None:
+    """Return the id of a trimmed clip's video; None: the file is not called like one."""
     found = _TRIMMED.fullmatch(_stem(path))
-    return found[1] if found else _stem(path)
+    return found[1] if found and 0 < int(found[3]) - int(found[2]) <= _LONGEST_S else None
 
 
 def _last(path: str) -> str:
@@ -122,7 +128,7 @@ def _csv_files(storage: Storage) -> list[str]:
 
 
 def _is_list(storage: Storage, path: str) -> bool:
-    header = read_file(storage, path).partition(b"\n")[0].decode("utf-8", "replace")
+    header = peek(storage, path).partition(b"\n")[0].decode("utf-8", "replace")
     return set(_COLUMNS) <= {name.strip().strip('"') for name in header.lstrip("\ufeff").split(",")}
 
 
@@ -153,7 +159,7 @@ def _read_row(row: dict[str, str | None], where: str) -> _Clip:
     if values.get("time_start") and values.get("time_end"):
         try:
             start, end = (round(float(values[name])) for name in ("time_start", "time_end"))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise DataError(f"{where}: time_start and time_end must be seconds; repair the line") from None
         names.insert(0, f"{video}_{start:06d}_{end:06d}")
     return _Clip(where, tuple(names), values["label"], split)

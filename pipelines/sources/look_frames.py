@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode.image import decode_image
-from pipelines.forms.media import IMAGES
+from pipelines.forms.media import IMAGES, is_hidden
 from pipelines.forms.quarantine import BadSample
 from pipelines.storage.places import Storage
 from raytrain.config.data import DataConfig
@@ -26,7 +26,7 @@ def are_clips(paths: list[str], storage: Storage, config: DataConfig) -> bool:
     """Return whether every folder with images is one clip; paths: of the files of the root."""
     folders: dict[str, list[str]] = {}
     for path in paths:
-        if IMAGES.holds(path):
+        if IMAGES.holds(path) and not is_hidden(path):
             folders.setdefault(path.rpartition("/")[0], []).append(path)
     if len(folders) < 2 or "" in folders or not all(map(_is_sequence, folders.values())):
         return False

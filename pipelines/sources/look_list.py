@@ -37,8 +37,8 @@ def list_readings(settings: CsvConfig, storage: Storage, files: Collection[str])
         return
     del columns[path]
     found = {"csv.path_column": path}
-    split = _named(columns, _SPLITS)
-    if split and all(split_of(value) or value.lower() in _SPLIT_WORDS for value in set(columns[split])):
+    split = _named([name for name, values in columns.items() if _are_splits(values)], _SPLITS)
+    if split:
         found["csv.split_column"] = split
         del columns[split]
     group = _named(columns, _GROUPS)
@@ -76,7 +76,8 @@ def _named(columns: Collection[str], names: Sequence[str]) -> str:
 
 def _labels(columns: dict[str, list[str]]) -> dict[str, str]:
     """Return the column of class names, or those of 0 and 1; without either the samples have no label."""
-    named = _named(columns, _LABELS)
+    # Beside an x, y is a place.
+    named = _named(columns, _LABELS if not _named(columns, ("x",)) else _LABELS[:-1])
     if named:
         return {"csv.label_column": named}
     marks = [name for name, values in columns.items() if {*values} <= {"0", "1", "0.0", "1.0", ""}]
@@ -88,6 +89,10 @@ def _labels(columns: dict[str, list[str]]) -> dict[str, str]:
         if 2 <= len(distinct) <= len(values) / 2 and not all(_is_fraction(value) for value in distinct):
             return {"csv.label_column": name}
     return {"csv.label_column": ""} if columns else {}
+
+
+def _are_splits(values: Collection[str]) -> bool:
+    return all(split_of(value) or value.lower() in _SPLIT_WORDS for value in set(values))
 
 
 def _is_fraction(text: str) -> bool:

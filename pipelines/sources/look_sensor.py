@@ -24,6 +24,7 @@ def sensor_of_events(manifest: Manifest, storage: Storage, config: DataConfig) -
     """
     unknown = replace(manifest, sensor_width=0, sensor_height=0)
     width = height = 0
+    said: set[tuple[int, int]] = set()
     for start in range(0, len(manifest), _BLOCK_ROWS):
         numbers = np.arange(start, min(start + _BLOCK_ROWS, len(manifest)))
         for row in unknown.rows(numbers):
@@ -31,9 +32,14 @@ def sensor_of_events(manifest: Manifest, storage: Storage, config: DataConfig) -
                 recording = read_events(row, storage, config)
             except BadSample:
                 continue
+            if recording.width and recording.height:
+                said.add((recording.width, recording.height))
             if len(recording):
                 width = max(width, int(recording.x.max()) + 1)
                 height = max(height, int(recording.y.max()) + 1)
+    if said:
+        largest = max(said)
+        return largest, f"files say that the sensor has {largest[0]} x {largest[1]} px, others do not say it"
     reach = f"no file says the sensor's size; the events reach {width} x {height} px"
     for known in SENSORS:
         if width <= known[0] <= width / _FILLED and height <= known[1] <= height / _FILLED:

@@ -3,12 +3,15 @@
 A folder that is part of such a layout is never a class: where the reading is in doubt, it is refused.
 """
 
+import re
 from dataclasses import dataclass
 
 from pipelines.forms.media import Medium
-from pipelines.sources.split_names import is_validation, split_of, split_within
+from pipelines.sources.split_names import is_hardly_a_class, is_validation, split_of, split_within
 from pipelines.storage.listing import FileInfo
 from raytrain.errors import DataError
+
+_FOLD = re.compile(r"(fold|part|batch|shard|chunk)[ _-]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
     loose = next((file.path for file in files if "/" not in file.path), "") if "" in folders else ""
     if (trained and nested) or len(named) > 1:
         _check_all_splits(tops, named, loose, nested=nested, root=root, medium=medium)
-        _check_no_split_within(parts, root)
+        _check_class_folders(parts, root)
         return _by_split(files, parts, depth=0)
+    _check_beside_classes(tops, named, parts, root)
     if not loose:
         _check_above(parts, root)
     if not named and tops and not loose:
@@ -47,36 +51,75 @@ def read_splits(files: list[FileInfo], *, root: str, medium: Medium) -> list[Fou
         if len({split_of(name) for name in below} & {"train", "test", "select"}) > 1:
             _check_all_below(files, parts, below, root=root)
             return _by_split(files, parts, depth=1)
-    _check_alike(tops, root)
+    _check_alike(parts, root)
     _check_within(parts, root)
     return []
 
 
-def _check_no_split_within(parts: list[list[str]], root: str) -> None:
-    """Refuse train/train: unpacked twice, or with the folder's name again, the class folders lie deeper."""
-    doubled = [path for path in parts if len(path) > 2 and split_of(path[1]) == split_of(path[0])]
-    if doubled and all(len(path) > 2 and split_of(path[1]) for path in parts):
-        first = "/".join(doubled[0][:2])
+def _check_beside_classes(tops: list[str], named: list[str], parts: list[list[str]], root: str) -> None:
+    """Refuse one split beside what it may be a split of: test/cat beside cat, or test beside cat and dog."""
+    others = [top for top in tops if top not in named]
+    if len(named) != 1 or not others:
+        return
+    if _below(parts)[named[0]].intersection(others) or is_hardly_a_class(named[0]):
+        raise _odd(root, named, others)
+
+
+def _check_class_folders(parts: list[list[str]], root: str) -> None:
+    """Refuse splits whose class folders lie deeper: train/train/cat, or train/images/cat beside test/cat."""
+    below = _below(parts)
+    for top, names in below.items():
+        deep = {path[1] for path in parts if path[0] == top and len(path) > 2}
+        elsewhere = set().union(*(inner for other, inner in below.items() if other != top))
+        doubled = [name for name in deep if split_of(name) == split_of(top)]
+        alone = [name for name in deep if names == {name} and elsewhere and name not in elsewhere]
+        if doubled or alone:
+            raise DataError(
+                f"data.root {root}: the class folders of {top} lie in {top}/{(doubled + alone)[0]}; move "
+                f"them up to {top}"
+            )
+
+
+def _check_alike(parts: list[list[str]], root: str) -> None:
+    """Refuse what would be classes: seg_train and seg_test, train_x/cat and test_y/cat, fold1 and fold2."""
+    below = _below(parts)
+    splits = {top: split_within(top) for top in below}
+    worded = [top for top, (split, _) in splits.items() if split]
+    for number, one in enumerate(worded):
+        for other in worded[:number]:
+            (split, rest), (its_split, its_rest) = splits[one], splits[other]
+            if split != its_split and (rest == its_rest or below[one] & below[other]):
+                raise DataError(
+                    f"data.root {root}: {other} and {one} look like splits; call them {its_split} and "
+                    f"{split}, with the class folders directly below, or list the files in a .csv"
+                )
+    if len(below) > 1 and all(map(_FOLD.fullmatch, below)) and set.intersection(*below.values()):
         raise DataError(
-            f"data.root {root}: {first} is a split within a split; move its class folders up to "
-            f"{doubled[0][0]}"
+            f"data.root {root}: {' and '.join(sorted(below)[:3])} look like parts of one data set, which "
+            "hold the same classes; put the classes together, or list the files in a .csv with a column split"
         )
 
 
-def _check_alike(tops: list[str], root: str) -> None:
-    """Refuse seg_train beside seg_test, which would be two classes."""
-    alike: dict[str, dict[str, str]] = {}
-    for top in tops:
-        split, rest = split_within(top)
-        if split:
-            alike.setdefault(rest, {})[split] = top
-    for named in alike.values():
-        if len(named) > 1:
-            which = " and ".join(named.values())
-            raise DataError(
-                f"data.root {root}: {which} look like splits; call them {' and '.join(named)}, with the "
-                "class folders directly below, or list the files in a .csv"
-            )
+def same_folders_below(files: list[FileInfo]) -> tuple[str, ...]:
+    """Return the note of classes that all hold the same folders, which may be the classes; else none."""
+    folders = {file.path.rpartition("/")[0] for file in files}
+    below = _below([folder.split("/") for folder in folders if folder])
+    names = next(iter(below.values()), set())
+    if len(below) < 2 or len(names) < 2 or any(inner != names for inner in below.values()):
+        return ()
+    shown, inner = (", ".join(sorted(found)[:3]) for found in (below, names))
+    return (
+        f"the classes ({shown}) all hold the same folders ({inner}): where those are the classes, name one "
+        "of the former as data.root, or list the files in a .csv",
+    )
+
+
+def _below(parts: list[list[str]]) -> dict[str, set[str]]:
+    """Return the names of the folders directly below each top folder."""
+    below: dict[str, set[str]] = {}
+    for path in parts:
+        below.setdefault(path[0], set()).update(path[1:2])
+    return below
 
 
 def _check_within(parts: list[list[str]], root: str) -> None:
@@ -117,12 +160,7 @@ def _check_all_splits(
     others = [top for top in tops if top not in named]
     which = " and ".join(named)
     if others:
-        shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-        raise DataError(
-            f"data.root {root}: {which} look like splits, but {shown} beside {'them' if named[1:] else 'it'} "
-            f"{'does' if len(others) == 1 else 'do'} not; move what is no split, rename a class that "
-            "is called like a split, or list the files in a .csv"
-        )
+        raise _odd(root, named, others)
     if loose:
         raise DataError(
             f"data.root {root}: {which} look like splits, but {loose} lies beside "
@@ -141,6 +179,17 @@ def _check_all_splits(
         )
 
 
+def _odd(root: str, named: list[str], others: list[str]) -> DataError:
+    """Return the error of folders that look like splits, beside others that do not."""
+    shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+    looks, them = ("look like splits", "them") if len(named) > 1 else ("looks like a split", "it")
+    return DataError(
+        f"data.root {root}: {' and '.join(named)} {looks}, but {shown} beside {them} "
+        f"{'does' if len(others) == 1 else 'do'} not; move what is no split, rename a class that is called "
+        "like a split, or list the files in a .csv"
+    )
+
+
 def _by_split(files: list[FileInfo], parts: list[list[str]], *, depth: int) -> list[Found]:
     """Return the files by split, named by their part at `depth`, and class, by the other of the first two.
 
@@ -157,12 +206,22 @@ def _by_split(files: list[FileInfo], parts: list[list[str]], *, depth: int) -> l
 
 
 def _check_all_below(files: list[FileInfo], parts: list[list[str]], below: list[str], *, root: str) -> None:
-    """Refuse classes that hold a folder a split each, and something else."""
+    """Refuse classes that hold a folder a split each, and something else, or the real classes below."""
     odd = [name for name in below if not split_of(name)]
     odd = odd or [file.path for file in files if file.path.count("/") < 2]
+    above = next(path[0] for path in parts if len(path) > 1 and split_of(path[1]))
     if odd:
         names = " and ".join(name for name in below if split_of(name))
         raise DataError(
-            f"data.root {root}: {names} in {parts[0][0]} look like splits, but {odd[0]} does not; move it, "
-            "or list the files in a .csv"
+            f"data.root {root}: {names} in {above} look like splits, but {odd[0]} does not; move it, or list "
+            "the files in a .csv"
+        )
+    deeper: dict[str, set[str]] = {}
+    for path in parts:
+        deeper.setdefault(path[0], set()).update(path[2:3])
+    first = deeper[above]
+    if len(deeper) > 1 and len(first) > 1 and all(names == first for names in deeper.values()):
+        raise DataError(
+            f"data.root {root}: {' and '.join(sorted(deeper)[:3])} hold splits of the same folders "
+            f"({', '.join(sorted(first)[:3])}); name one of them as data.root, or list the files in a .csv"
         )

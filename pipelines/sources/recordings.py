@@ -35,10 +35,7 @@ _PROBED = "probe_train"
 
 def detect(storage: Storage) -> bool:
     """Return whether a list of windows lies in the root."""
-    if not storage.exists(WINDOWS_FILE):
-        return False
-    header = read_file(storage, WINDOWS_FILE).partition(b"\n")[0].decode("utf-8-sig", "replace")
-    return set(_COLUMNS) <= {name.strip() for name in header.split(",")}
+    return storage.exists(WINDOWS_FILE)
 
 
 def recognise(storage: Storage, first: str) -> bool:
@@ -98,7 +95,15 @@ def _read_windows(config: DataConfig, storage: Storage) -> Manifest:
     where = f"{storage.root}/{WINDOWS_FILE}"
     try:
         text = read_file(storage, WINDOWS_FILE).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
+        head = text.partition("\n")[0]
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        missing = [name for name in _COLUMNS if name not in columns]
+        if missing:
+            raise DataError(
+                f"{where}: no column {missing[0]}; it has {', '.join(columns)}, and needs "
+                f"{', '.join(_COLUMNS)}; rename them, or the file where it is no list of time windows"
+            )
         windows = [_window(row, files, f"{where}, line {reader.line_num}") for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{where}: no list: {error}; restore it") from None
@@ -141,7 +146,9 @@ def _group(window: _Window, divided: list[str]) -> str:
 
 
 def _window(row: dict[str, str | None], files: dict[str, FileInfo], where: str) -> _Window:
-    values = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    values = {
+        name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)
+    }
     file, named = files.get(values["file"]), values.get("split", "")
     split = _PROBED if named.lower() == _PROBED else split_of(named) if named else "train"
     if file is None:

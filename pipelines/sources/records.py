@@ -45,8 +45,16 @@ def count_records(storage: Storage, path: str, *, size: int, record_bytes: int, 
     return count
 
 
+def peek(storage: Storage, path: str) -> bytes:
+    """Return the bytes of a file that may be a list; empty where it cannot be read."""
+    try:
+        return storage.read_bytes(path)
+    except BadSample:
+        return b""
+
+
 def read_file(storage: Storage, path: str) -> bytes:
-    """Return a list's or label file's bytes.
+    """Return the bytes of a list or label file, which is one of those that tell of the samples from then on.
 
     Raises:
         DataError: it is missing or may not be read.

@@ -32,6 +32,10 @@ _SPELLINGS = READY_SPLITS | {
 }
 _AROUND = re.compile(r"^(the|final|official|images?|imgs?|data)|(set|split|images?|imgs?|data|files|folder)$")
 
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NO_REST = {"set", "split", "data", "image", "images", "img", "imgs"}
+_CERTAIN = {"val", "validation", "unlabeled", "unlabelled"}
+
 
 def split_of(name: str) -> str:
     """Return the split that a folder or an entry of a list is called after; empty: none.
@@ -51,13 +55,20 @@ def split_of(name: str) -> str:
 def split_within(name: str) -> tuple[str, str]:
     """Return the split that one word of a name is called after, and the rest of the name; both empty: none.
 
-    seg_train and seg_test are a split each of the same rest; bullet_train and test_tube have different rests.
+    seg_train and SegTest, trainA and testA are splits of the same rest; bullet_train and test_tube have
+    different rests.
     """
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    words = [word.lower() for word in _WORDS.findall(name)]
     found = [word for word in words if word in _SPELLINGS]
     if len(words) < 2 or len(found) != 1:
         return "", ""
-    return _SPELLINGS[found[0]], "_".join(word for word in words if word != found[0])
+    rest = (word for word in words if word != found[0] and len(word) > 1 and word not in _NO_REST)
+    return _SPELLINGS[found[0]], "_".join(rest)
+
+
+def is_hardly_a_class(name: str) -> bool:
+    """Return whether a name is a split's even beside classes; classes may be called train, valid and dev."""
+    return split_of(name) == "test" or name.strip().lower() in _CERTAIN
 
 
 def is_validation(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 A recording of N events usually lasts about sqrt(N / 100,000) seconds: short ones are dense, long ones sparse,
 100,000 events a second in the middle. Stamps with fractions are seconds or microseconds, whichever is nearer
-to that; whole numbers are microseconds, unless those would last a thousand times as long: then nanoseconds.
+to that; whole numbers are microseconds, unless those would last 300 times as long: then nanoseconds.
 """
 
 import math
@@ -20,7 +20,9 @@ _MOST_US = 2**52
 """stamps beyond are damaged: as microseconds since 1970 they lie in the year 2112"""
 _USUAL_RATE_HZ = 1e5
 _FAR = 1e3
-_LEAST_ABSURD_S = 100.0
+"""between seconds and microseconds, the middle"""
+_ABSURD, _LEAST_ABSURD_S = 300, 30.0
+"""times as long as usual, and in all: longer ones are not of microseconds"""
 _SINCE_1970_NS = 1e17
 
 
@@ -62,5 +64,5 @@ def _tick_of(stamps: NDArray[Any], first: float, last: float) -> float:
     span = last - first
     if stamps.dtype.kind == "f" and (stamps != np.floor(stamps)).any():
         return _S if span < _FAR * usual_s else _US
-    absurd = span * 1e-6 > max(_LEAST_ABSURD_S, _FAR * usual_s)
+    absurd = span * 1e-6 > max(_LEAST_ABSURD_S, _ABSURD * usual_s)
     return _NS if absurd or last > _SINCE_1970_NS else _US

@@ -13,7 +13,7 @@ from pipelines.decode.recordings.column_order import ORDERS, column_order
 from pipelines.decode.recordings.stamps import microseconds
 from pipelines.forms.quarantine import BadSample
 from pipelines.forms.recording import Recording
-from tests.event_files import dat_file, npy_file, random_recording, same, xytp
+from tests.event_files import bin_file, dat_file, npy_file, random_recording, same, xytp
 
 RECORDING = random_recording()
 TABLE = xytp(RECORDING)
@@ -87,7 +87,9 @@ UNITS = [
     ("microseconds since 1970", 1_600_000_000_000_000 + RECORDING.t, 300),
     ("nanoseconds of ten seconds", np.arange(0, 10_000_000_000, 100_000), 100_000),
     ("nanoseconds since 1970", 1_600_000_000_000_000_000 + RECORDING.t * 1000, 300),
-    ("a sparse minute of microseconds", np.arange(0, 60_000_000, 100_000), 600),
+    ("a sparse minute of microseconds", np.arange(0, 60_000_000, 10_000), 6000),
+    ("nanoseconds of 70 ms", np.arange(0, 70_000_000, 20_000), 3500),
+    ("a hand-made ten seconds of microseconds", np.arange(0, 10_000_000, 100_000), 100),
 ]
 
 
@@ -344,3 +346,17 @@ def test_no_shape_type_or_name_is_a_surprise() -> None:
     assert all(reasons)
     surprises = sorted(reason for reason in reasons if reason.startswith("cannot be read: "))
     assert len(surprises) < 100, surprises[:5]
+
+
+def test_numbers_that_begin_like_a_gzip_are_events() -> None:
+    one = Recording(
+        x=np.array([31, 5], np.uint16),
+        y=np.array([139, 6], np.uint16),
+        t=np.array([0x88000, 0x88001]),
+        p=np.array([0, 1], np.uint8),
+    )
+    data = bin_file(one)
+    assert data.startswith(b"\x1f\x8b\x08")
+    assert same(decode_events(data, name="a.bin", width=240, height=180), one)
+    with pytest.raises(BadSample, match="it is gzipped, unpack it"):
+        decode_events(b"\x1f\x8b\x08" + bytes(9), name="a.aedat")

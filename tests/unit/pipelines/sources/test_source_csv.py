@@ -363,3 +363,11 @@ def test_no_list_is_a_surprise(tmp_path: Path) -> None:
     assert num_read + len(refusals) == 500
     assert num_read > 30
     assert [said for said in refusals if not re.search(r"list\.csv|data\.", said) or "\n" in said] == []
+
+
+def test_classes_that_look_the_same_are_refused_and_others_in_case_said(tmp_path: Path) -> None:
+    put(tmp_path, "path,label\ni/1.png,Cat\ni/2.png,cat\n", *NAMES[1:3])
+    assert "the classes Cat and cat differ in case alone; each is a class" in read(tmp_path).notes
+    put(tmp_path, "path,label\ni/1.png,caf\u00e9\ni/2.png,cafe\u0301\n")
+    with pytest.raises(DataError, match=r"list\.csv: the classes .* look the same and are two; merge them"):
+        read(tmp_path)

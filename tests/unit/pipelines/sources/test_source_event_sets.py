@@ -406,3 +406,27 @@ def test_packed_recordings_are_not_taken_for_those_of_another_order(tmp_path: Pa
         pack(columns="yxtp")
     with pytest.raises(ConfigError, match="already holds a manifest of other data or settings"):
         pack(time_unit="ms")
+
+
+def test_a_list_of_windows_is_read_as_spreadsheets_write_it_or_refused(tmp_path: Path) -> None:
+    put(tmp_path, {"a.bin": bin_file(ONE), "b.bin": bin_file(ONE)})
+    rows = [
+        f'"{file}.bin";"{label}";"{start}";"{start + 90}"'
+        for start in (0, 100)
+        for file, label in ("ap", "bq")
+    ]
+    put(tmp_path, {"windows.csv": "\n".join(['"File";"Label";"start_us";"end_us"', *rows]).encode()})
+    made = read(tmp_path, events=SIZED)
+    assert (len(made), made.classes) == (4, ("p", "q"))
+    put(tmp_path, {"windows.csv": b"file,label,start,end\na.bin,p,0,9\n"})
+    with pytest.raises(
+        DataError, match=r"windows\.csv: no column start_us; it has file, label, start, end, and"
+    ):
+        read(tmp_path, events=SIZED)
+
+
+def test_the_first_recording_that_says_its_sensor_tells_it(tmp_path: Path) -> None:
+    put(tmp_path, {f"{c}/{n}.dat": dat_file(ONE, sized=True) for c in "pq" for n in range(5)})
+    put(tmp_path, {"p/0.dat": b"% cut off within"})
+    made = read(tmp_path)
+    assert (made.sensor_width, made.sensor_height) == (304, 240)

@@ -121,7 +121,7 @@ def test_splits_in_every_class_are_kept(tmp_path: Path) -> None:
             ["Train/p/1.png", "Test/p/2.png", "Meta/3.png"],
             "Test and Train look like splits, but Meta beside them does",
         ),
-        (["train/p/1.png", "car/2.png"], "train look like splits, but car beside it does"),
+        (["train/p/1.png", "car/2.png"], "train looks like a split, but car beside it does"),
         (
             ["train/1.png", "test/2.png"],
             "test and train look like splits, but hold images and no class folders",
@@ -156,11 +156,33 @@ def test_a_folder_of_a_layout_is_never_a_class_by_accident(
     [
         (
             [f"{s}/{s}/{c}/1.png" for s in ("train", "test") for c in "pq"],
-            "test/test is a split within a split; move its class folders up to test",
+            "the class folders of test lie in test/test; move them up to test",
         ),
         (
             [f"seg_{s}/{c}/1.png" for s in ("train", "test", "pred") for c in "pq"],
             "seg_test and seg_train look like splits; call them test and train",
+        ),
+        (
+            [f"{s}/{c}/1.png" for s in ("trainA", "trainB", "testA", "testB") for c in "pq"],
+            "testA and trainA look like splits",
+        ),
+        (
+            [f"{s}/{c}/1.png" for s in ("SegTrain", "SegTest") for c in "pq"],
+            "SegTest and SegTrain look like splits",
+        ),
+        ([f"fold{n}/{c}/1.png" for n in range(3) for c in "pq"], "fold0 and fold1 and fold2 look like parts"),
+        (
+            [*(f"train/images/{c}/1.png" for c in "pq"), *(f"test/{c}/1.png" for c in "pq")],
+            "the class folders of train lie in train/images",
+        ),
+        (
+            [*(f"{c}/1.png" for c in "pq"), *(f"val/{c}/1.png" for c in "pq")],
+            "val looks like a split, but p, q beside it do not",
+        ),
+        ([*(f"{c}/1.png" for c in "pq"), "test/1.png"], "test looks like a split, but p, q beside it do not"),
+        (
+            [f"{a}/{s}/{c}/1.png" for a in ("day", "night") for s in ("train", "test") for c in "pq"],
+            "day and night hold splits of the same folders (p, q)",
         ),
     ],
 )
@@ -176,6 +198,15 @@ def test_words_of_splits_in_names_of_classes_are_no_splits(tmp_path: Path) -> No
         *(f"{name}/{number}.png" for name in ("bullet_train", "test_tube", "Tube") for number in "12"),
     )
     assert read(tmp_path).classes == ("Tube", "bullet_train", "test_tube")
+
+
+def test_classes_that_hold_the_same_folders_are_said(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{domain}/{c}/1.png" for domain in ("photo", "sketch") for c in ("bike", "mug")))
+    made = read(tmp_path)
+    assert made.classes == ("photo", "sketch")
+    assert made.notes[0].startswith("the classes (photo, sketch) all hold the same folders (bike, mug)")
+    put(tmp_path, "sketch/pen/1.png")
+    assert read(tmp_path).notes == ()
 
 
 def test_classes_that_differ_in_case_alone_are_said(tmp_path: Path) -> None:

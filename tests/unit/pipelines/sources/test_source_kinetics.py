@@ -140,3 +140,16 @@ def test_the_real_clips(real_data: Path) -> None:
     made = read(real_data / "kinetics", source="kinetics")
     assert made.labels.tolist() == [-1, -1]
     assert made.table["group"].to_pylist() == ["R6llTwEh07w", "SOX5yA1l24A"]
+
+
+def test_a_list_that_is_not_read_is_left_out_and_said(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{c}/{n}.mp4" for c in "pq" for n in range(4)))
+    (tmp_path / "split.csv").write_text("file,label,split\n")
+    assert read(tmp_path).notes == ("left out: 1 file of other kinds (1 .csv), e.g. split.csv",)
+
+
+def test_names_of_cameras_are_no_trimmed_clips(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{c}/VID_24010{n}_12001{n}.mp4" for c in "pq" for n in range(4)))
+    made = read(tmp_path)
+    assert len(set(made.table["group"].to_pylist())) == 8
+    assert video_of("x/abcdefghij0_000010_000020.mp4") == "abcdefghij0"
