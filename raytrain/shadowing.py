@@ -1,11 +1,12 @@
 """Modules that would be imported instead of the right ones: a `torch/` or `ray.py` in the working folder.
 
-Python looks into the working folder first (`python -m`) and into PYTHONPATH, so a file of a user's own that
-is called like a library takes its place, and fails where it is used, long after the start. Looked for before
-any library is imported: nothing else of raytrain is, and of Python itself only what it has already loaded.
+Python looks into the working folder first (`python -m`, or PYTHONPATH with a dot), so a file of a user's own
+that is called like a library takes its place, and fails where it is used, long after the start. Looked for
+before any library is imported: nothing else of raytrain is, and of Python only what it has already loaded.
+Other folders on PYTHONPATH are there because somebody wants what lies in them.
 """
 
-# ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH121, PTH208
+# ruff: noqa: PTH100, PTH118, PTH120, PTH121, PTH208
 # Not by pathlib: it imports much of Python, which may be what is in the way.
 
 import os
@@ -14,32 +15,42 @@ from importlib.machinery import PathFinder
 
 OURS = ("raytrain", "pipelines", "tune_spaces")
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOBODY_IMPORTS = {"antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo"}
 
 
 def find_shadow() -> tuple[str, str] | None:
-    """Return a module on the path that stands before one that is needed: its place, and the right one's.
+    """Return where a module of the working folder lies that stands before a needed one, and where that lies.
 
-    None: there is none.
+    None: there is none, or the folder cannot be looked into.
     """
-    folders = [
-        (folder or os.curdir, [path for path in sys.path[number + 1 :] if not _same(path, folder)])
-        for number, folder in enumerate(sys.path)
-        if not _holds_packages(folder or os.curdir)
-    ]
-    # Python's own first: to know which others are needed, more of it is imported.
-    shadows = [shadow for folder, later in folders for shadow in _shadows_in(folder, later)]
-    of_python = [shadow for shadow in shadows if shadow[0] in sys.stdlib_module_names]
-    needed = of_python or [shadow for shadow in shadows if shadow[0] in OURS or shadow[0] in _required()]
+    try:
+        here = next((place for place, folder in enumerate(sys.path) if _same(folder, os.curdir)), None)
+        if here is None or _same(os.curdir, _HOME) or _holds_packages(os.curdir):
+            return None
+        shadows = _shadows(
+            sys.path[here + 1 :], before_ours=not any(_same(p, _HOME) for p in sys.path[:here])
+        )
+        # Python's own first: to know which others are needed, more of it is imported.
+        of_python = [shadow for shadow in shadows if shadow[0] in sys.stdlib_module_names]
+        needed = of_python or [shadow for shadow in shadows if shadow[0] in OURS or shadow[0] in _required()]
+    except OSError:
+        return None
     return needed[0][1:] if needed else None
 
 
-def _shadows_in(folder: str, later: list[str]) -> list[tuple[str, str, str]]:
-    """Return the name of each module in a folder that stands before another, its place, and the other's."""
+def _shadows(later: list[str], *, before_ours: bool) -> list[tuple[str, str, str]]:
+    """Return the name of each module of the working folder that stands before another, and both places."""
+    later = [folder for folder in later if not _same(folder, os.curdir)]
     shadows = []
-    for name in _modules_in(folder):
-        found = _place(name, [folder])  # of a folder without code there is none: it takes nothing's place
-        right = os.path.join(_HOME, name) if name in OURS else _place(name, later)
-        if found and right and not found.startswith(right):
+    for name in _modules_here():
+        found = _place(name, [os.path.abspath(os.curdir)])
+        if not found:  # a folder without code takes nothing's place
+            continue
+        if name in OURS:
+            right = os.path.join(_HOME, name) if before_ours else ""
+        else:
+            right = _place(name, later)
+        if right:
             shadows.append((name, found, right))
     return shadows
 
@@ -49,24 +60,27 @@ def _place(name: str, path: list[str]) -> str:
     return os.path.abspath(spec.origin) if spec is not None and spec.origin else ""
 
 
-def _modules_in(folder: str) -> list[str]:
-    """Return what lies in a folder and could be imported, by name."""
-    with os.scandir(folder) as entries:
+def _modules_here() -> list[str]:
+    """Return what lies in the working folder and could be imported, by name."""
+    with os.scandir(os.curdir) as entries:
         names = {
-            e.name.partition(".")[0] for e in entries if e.name.endswith((".py", ".so", ".pyd")) or e.is_dir()
+            entry.name.partition(".")[0]
+            for entry in entries
+            if entry.name.endswith((".py", ".so", ".pyd")) or _is_folder(entry)
         }
-    return sorted(name for name in names if name.isidentifier())
+    return sorted(name for name in names if name.isidentifier() and name not in _NOBODY_IMPORTS)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that loops, a mount that is dead
+        return False
 
 
 def _holds_packages(folder: str) -> bool:
-    """Return whether a folder is one that packages are installed into, or Python's own."""
-    if _same(folder, os.path.dirname(os.__file__)):
-        return True
-    try:
-        installed = any(name.endswith(".dist-info") for name in os.listdir(folder))
-    except OSError:  # a zip, or a folder that is not there
-        return True
-    return installed or os.path.basename(folder) == "lib-dynload"
+    """Return whether a folder is one that packages are installed into."""
+    return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
 
 
 def _required() -> set[str]:
@@ -91,7 +105,8 @@ def _required() -> set[str]:
             requirements = metadata.requires(library) or []
         except metadata.PackageNotFoundError:
             continue
-        waiting += [plain(found[0]) for text in requirements if (found := re.match(r"[\w.-]+", text))]
+        needed = [text for text in requirements if "extra ==" not in text]
+        waiting += [plain(found[0]) for text in needed if (found := re.match(r"[\w.-]+", text))]
     return {module for library in seen for module in modules.get(library, ())}
 
 

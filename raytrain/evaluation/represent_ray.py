@@ -26,8 +26,8 @@ from raytrain.evaluation.represent import (
 
 CALIBRATIONS = 3
 """passes over the pretrain split until the loss of a calibrating process ends the run"""
-RESTARTS = 3
-"""of each actor that represents, until its loss ends the run"""
+RETRIES = 3
+"""of a block, until the loss of the actors that it was handed to ends the run"""
 AHEAD = 2
 """chunks that wait at a calibrator"""
 
@@ -52,7 +52,7 @@ def represent_through_ray(
     )
     told = [ray.put((request, statistics))]
     make: Any = ray.remote(_TableRepresenter).options(
-        num_cpus=1, num_gpus=num_gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
+        num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=RETRIES
     )
     actors = [make.remote() for _ in range(num_actors)]
     pool: Any = ActorPool(actors * 2)  # a block is on its way to each while it represents another

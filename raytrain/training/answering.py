@@ -16,34 +16,29 @@ from raytrain.errors import ClusterError
 CONNECT_S, ASK_S = 3.0, 12.0
 ANSWER_S = 6
 """of ASK_S, which the process that asks also needs to start"""
-_CLIENT = "ray://"
+_SAYS = "raytrain asked: "
+"""before what the asking process says: whatever else it prints is none of ours"""
 _ASK = f"""
 import signal
 import sys
 address = sys.argv[1]
 try:
-    if address.startswith({_CLIENT!r}):
-        import grpc
-        signal.alarm({ANSWER_S})  # it ends this process, whatever it waits in
-        channel = grpc.insecure_channel(address.removeprefix({_CLIENT!r}))
-        grpc.channel_ready_future(channel).result()
-    else:
-        from ray._private.services import canonicalize_bootstrap_address_or_die
-        from ray._raylet import GcsClient
-        signal.alarm({ANSWER_S})
-        if ":" not in address:  # "auto"
-            address = canonicalize_bootstrap_address_or_die(address)
-        GcsClient(address=address).get_all_node_info()
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+    from ray._raylet import GcsClient
+    signal.alarm({ANSWER_S})  # it ends this process, whatever it waits in
+    if ":" not in address:  # "auto"
+        address = canonicalize_bootstrap_address_or_die(address)
+    GcsClient(address=address).get_all_node_info()
 except ImportError:  # moved by Ray: then it is asked without a limit, by Ray itself
     pass
 except Exception as error:
-    print(type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+    print({_SAYS!r} + type(error).__name__, str(error).splitlines()[0] if str(error) else "")
 """
 
 
 def connects(address: str) -> bool:
     """Return whether something takes connections at host:port; of "auto" and the like that is not asked."""
-    parsed = urlparse(address if "://" in address else f"{_CLIENT}{address}")
+    parsed = urlparse(f"//{address}")
     if parsed.hostname is None or address in ("auto", "local"):
         return True
     place = (parsed.hostname, parsed.port or 6379)
@@ -54,6 +49,11 @@ def connects(address: str) -> bool:
 
 def check_answers(address: str) -> None:
     """Raise ClusterError within CONNECT_S + ASK_S where no Ray cluster answers at an address, or refuses."""
+    if "://" in address:
+        raise ClusterError(
+            f"RAY_ADDRESS {address} is a client's address, behind which a run cannot start its actors; name "
+            "the cluster's own, host:6379, or send the command there by `ray job submit`"
+        )
     if not connects(address):
         raise ClusterError(
             f"RAY_ADDRESS {address} does not answer; start one with `ray start --head`, or unset RAY_ADDRESS"
@@ -89,4 +89,7 @@ def _ask(address: str) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return None
-    return None if asked.returncode == -signal.SIGALRM else asked.stdout.strip()
+    if asked.returncode == -signal.SIGALRM:
+        return None
+    said = [line.removeprefix(_SAYS) for line in asked.stdout.splitlines() if line.startswith(_SAYS)]
+    return said[-1].strip() if said else ""

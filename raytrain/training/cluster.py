@@ -80,8 +80,7 @@ def connect(config: RunConfig) -> Iterator[None]:
     from raytrain.training.worker_path import OwnPath
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    if not address.startswith("ray://"):  # its client asks another process, which has its own
-        options["job_config"] = OwnPath()
+    options["job_config"] = OwnPath()
     already = ray.is_initialized()
     stack = contextlib.ExitStack()
     try:

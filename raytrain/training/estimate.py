@@ -64,7 +64,7 @@ def setup_to_look_at(config: RunConfig, manifest: Manifest) -> RunSetup:
         DataError: none of the first samples can be decoded.
     """
     check_data(config, manifest)
-    check_batch(config, manifest, [this_machine(Demand.of(config))])  # steps are timed here
+    check_batch(config, manifest, [this_machine(Demand.of(config))], here=" here, where steps are timed")
     folder = Path(config.run_folder).absolute()
     return RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
 

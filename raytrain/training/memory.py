@@ -25,15 +25,15 @@ def check_estimate(config: RunConfig, manifest: Manifest) -> None:
     _check(config, manifest, what, held=count * IN_AN_ESTIMATE, free=usable_memory(), where="free here")
 
 
-def check_batch(config: RunConfig, manifest: Manifest, nodes: Sequence[Node]) -> None:
+def check_batch(config: RunConfig, manifest: Manifest, nodes: Sequence[Node], *, here: str = "") -> None:
     """Raise ConfigError where no machine has the memory for a rank's batch.
 
     That is the least that a step takes: what an encoder makes of it comes on top. Nothing is said where the
-    memory of a machine is not known.
+    memory of a machine is not known. here: what is done with a batch on this machine; empty: it trains.
     """
     known = [node.memory for node in nodes if node.memory is not None]
     free = max(known) if len(known) == len(nodes) else None
-    where = f"free on the largest of {len(nodes)} machines" if len(nodes) > 1 else "free"
+    where = f"free on the largest of {len(nodes)} machines" if len(nodes) > 1 else f"free{here}"
     count = -(-config.training.batch_size // config.training.workers)
     what, advice = f"a batch of {count} samples", " or training.batch_size"
     _check(config, manifest, what, held=count * IN_A_STEP, free=free, where=where, advice=advice)

@@ -18,6 +18,6 @@ class OwnPath(JobConfig):
     def _serialize(self) -> str:
         # There is no public switch; where Ray has renamed it, the working folder is added, nothing worse.
         if not self._runtime_env_has_working_dir():  # type: ignore[no-untyped-call]
-            installed = str(_HOME) in get_paths().values()
+            installed = str(_HOME) in get_paths().values() or any(_HOME.glob("raytrain-*.dist-info"))
             self._py_driver_sys_path = [] if installed else [str(_HOME)]
         return super()._serialize()

@@ -1,6 +1,7 @@
 """What lies in the working folder: named where it would take a library's place, else without effect."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_a_module_in_the_way_is_named_with_both_paths(tmp_path: Path, path: str)
     assert f"/{name}" in line.partition("instead of")[2]
     # As a command of its own, it does not look into the working folder at all.
     assert said(tmp_path, script=True)[0] == 0
-    assert said(tmp_path.parent, script=True, PYTHONPATH=f"{HOME}{os.pathsep}{tmp_path}")[0] == 2
+    # A dot on PYTHONPATH is the working folder.
+    assert said(tmp_path, script=True, PYTHONPATH=f"{os.curdir}{os.pathsep}{HOME}")[0] == 2
 
 
 @pytest.mark.slow
@@ -52,7 +54,25 @@ def test_what_takes_no_ones_place_is_no_matter(tmp_path: Path) -> None:
     (tmp_path / "utils.py").write_text("raise RuntimeError('imported')")
     (tmp_path / "ray.txt").touch()
     assert said(tmp_path)[0] == 0
-    # Where packages are installed into, as the modules of clusters are, the user wants them from.
-    (tmp_path / "numpy-9.0.dist-info").mkdir()
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/__init__.py").touch()
+    (tmp_path / "build.py").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert said(tmp_path)[0] == 0
+    # Whoever names a folder wants what lies in it.
     (tmp_path / "click.py").write_text("")
+    assert said(tmp_path)[0] == 2
     assert said(tmp_path.parent, script=True, PYTHONPATH=f"{HOME}{os.pathsep}{tmp_path}")[0] == 0
+    # Where packages are installed into, they are the right ones.
+    (tmp_path / "click-9.0.egg-info").mkdir()
+    assert said(tmp_path)[0] == 0
+
+
+@pytest.mark.slow
+def test_a_checkout_is_right_wherever_it_is_entered(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(HOME)
+    assert said(link, PYTHONPATH=str(link))[0] == 0
+    for name in ("raytrain", "pipelines"):
+        shutil.copytree(Path(HOME, name), tmp_path / "copy" / name)
+    assert said(tmp_path / "copy")[0] == 0
