@@ -12,6 +12,8 @@ from raytrain.optim import build_optimizer
 from tests.joint_draws import draw_jointly
 from tests.steps import KINDS, batch_of, difference, pathway_of, step_of
 
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-12
 RANKS = {
     2: ([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]),

@@ -30,6 +30,8 @@ from raytrain.training.run_folder import read_run
 from tests.conftest import small_values
 from tests.unit.encoders.test_resnet import stored_weights
 
+pytestmark = pytest.mark.slow
+
 CANVAS, OPERATORS = 36, ("identity", "lbp", "rg", "dtcwt")
 EXAMPLE = """
 import runpy, sys

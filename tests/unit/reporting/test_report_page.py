@@ -13,6 +13,8 @@ from raytrain.reporting.report import write_report
 from raytrain.reporting.run_data import choose_classes, load_run
 from tests.unit.reporting.conftest import MakeRun
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = [
     "results",
     "layers",
