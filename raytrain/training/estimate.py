@@ -23,7 +23,7 @@ from raytrain.training.cluster import check_docstrings, nodes_of, this_machine
 from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
-from raytrain.training.memory import check_batch
+from raytrain.training.memory import check_training
 from raytrain.training.opening import open_data
 from raytrain.training.paths import known_device
 from raytrain.training.plan import RunSetup
@@ -64,7 +64,7 @@ def setup_to_look_at(config: RunConfig, manifest: Manifest) -> RunSetup:
         DataError: none of the first samples can be decoded.
     """
     check_data(config, manifest)
-    check_batch(config, manifest, [this_machine(Demand.of(config))], here=" here, where steps are timed")
+    check_training(config, manifest, [this_machine(Demand.of(config))], here=" here, where steps are timed")
     folder = Path(config.run_folder).absolute()
     return RunSetup.build(config, manifest, folder, estimate_standardisers(config, manifest))
 
@@ -118,7 +118,7 @@ def _processes(config: RunConfig, manifest: Manifest, began_on: str) -> list[str
         )
     try:
         check_docstrings(config)
-        check_batch(config, manifest, nodes)
+        check_training(config, manifest, nodes)
         check_fits(demand, allotment, nodes)
     except RaytrainError as error:
         lines.append(f"it would be refused here: {error}")

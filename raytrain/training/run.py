@@ -26,7 +26,7 @@ from raytrain.training.cluster import check_docstrings, connect, is_connected, n
 from raytrain.training.evaluate import motion, probe, represent
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.left_out import left_out_of_training
-from raytrain.training.memory import check_batch, check_estimate
+from raytrain.training.memory import check_estimate, check_training
 from raytrain.training.opening import check_kind, open_data
 from raytrain.training.paths import STANDARDISERS, SUMMARY, has_steps, known_device
 from raytrain.training.plan import RunSetup, event_limits
@@ -144,7 +144,7 @@ def run(
     with open_run_folder(config) as folder, contextlib.ExitStack() as stack:
         held = stack if clusters is None else clusters
         nodes = nodes_of(config, held)
-        check_batch(config, manifest, nodes)
+        check_training(config, manifest, nodes)
         demand = Demand.of(config, device=known_device(folder))
         allotment = allot(demand, nodes)
         settle(folder, config, manifest.fingerprint, device=allotment.device)

@@ -10,7 +10,7 @@ import torch
 
 from pipelines.sources import open_manifest
 from raytrain.cli import main
-from raytrain.config import RunConfig, from_mapping
+from raytrain.config import RunConfig, from_mapping, load_preset, preset_names
 from raytrain.config.machine import usable_memory
 from raytrain.errors import ConfigError
 from raytrain.training import cluster, memory
@@ -33,8 +33,8 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(
         ConfigError, match=r"32 samples of 12\.0 MiB takes at least 1\.9 GiB .* but 1\.0 GiB are free"
     ):
-        memory.check_batch(config, open_manifest(config.data), nodes_of_gib(1))
-    memory.check_batch(config_of(64), open_manifest(config.data), nodes_of_gib(1))
+        memory.check_training(config, open_manifest(config.data), nodes_of_gib(1))
+    memory.check_training(config_of(64), open_manifest(config.data), nodes_of_gib(1))
 
 
 def test_a_batch_is_held_against_the_largest_machine_of_a_cluster() -> None:
@@ -43,9 +43,9 @@ def test_a_batch_is_held_against_the_largest_machine_of_a_cluster() -> None:
     with pytest.raises(
         ConfigError, match=r"at least 1\.9 GiB of memory, but 1\.5 GiB are free on the largest of 2 machines;"
     ):
-        memory.check_batch(config, manifest, nodes_of_gib(0.5, 1.5))
-    memory.check_batch(config, manifest, nodes_of_gib(0.5, 2))
-    memory.check_batch(config, manifest, nodes_of_gib(0.5, None))
+        memory.check_training(config, manifest, nodes_of_gib(0.5, 1.5))
+    memory.check_training(config, manifest, nodes_of_gib(0.5, 2))
+    memory.check_training(config, manifest, nodes_of_gib(0.5, None))
 
 
 def test_the_nodes_of_a_cluster_say_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +113,19 @@ def test_a_container_s_limit_counts(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     assert usable_memory(meminfo, tmp_path) == 4000 * 1024
     assert usable_memory(tmp_path / "no", tmp_path) is None
+
+
+def test_weights_that_fit_no_machine_are_refused_before_they_are_made() -> None:
+    config = config_of(64)
+    wide = replace(config.pathways["identity"].encoder, width=40.0)
+    config = replace(config, pathways={"lbp": replace(config.pathways["identity"], encoder=wide)})
+    says = r"the weights of pathways\.lbp\.encoder take at least 38\d\.\d GiB .* but 8\.0 GiB are free; lower"
+    with pytest.raises(ConfigError, match=says):
+        memory.check_training(config, open_manifest(config.data), nodes_of_gib(8))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_weights_of_every_preset_are_counted_without_being_made(name: str) -> None:
+    memory._check_weights(load_preset(name), 2**40, "free")
+    with pytest.raises(ConfigError, match="the weights of pathways"):
+        memory._check_weights(load_preset(name), 1, "free")
