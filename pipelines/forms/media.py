@@ -49,6 +49,10 @@ RECORDINGS = Medium(
 """not one of MEDIA: such files lie beside images and videos too, and are not the samples there"""
 
 
+OF_MODALITY = {medium.modality: medium for medium in (*MEDIA, RECORDINGS)}
+"""modality -> the files that its samples are"""
+
+
 LISTS = (".csv", ".tsv")
 """what the names of lists of files end like, in lower case"""
 
@@ -60,26 +64,14 @@ def extension(path: str) -> str:
     return f".{ending.lower()}" if dot and stem else ""
 
 
-_LEFT_BEHIND = frozenset(
-    ("__macosx", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin")  # systems
-    + (
-        "system volume information",
-        "network trash folder",
-        "temporary items",
-        "found.000",
-        "ehthumbs_vista.db",
-        "$extend",
-    )
-    + (
-        "@eadir",
-        "@recycle",
-        "@recently-snapshot",
-        "#recycle",
-        "#snapshot",
-        "~snapshot",
-    )  # storage on the network
-    + ("__pycache__", "_vti_cnf", "cvs", "picasa.ini", "ws_ftp.log")  # editors and tools
+_OF_SYSTEMS = (
+    *("__macosx", "icon\r", "temporary items", "network trash folder"),
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+    *("$recycle.bin", "$extend", "system volume information", "found.000", "lost+found"),
 )
+_OF_NETWORK_STORAGE = ("@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot")
+_OF_TOOLS = ("__pycache__", "_vti_cnf", "cvs", "picasa.ini", "ws_ftp.log")
+_LEFT_BEHIND = frozenset((*_OF_SYSTEMS, *_OF_NETWORK_STORAGE, *_OF_TOOLS))
 
 
 def is_hidden(path: str) -> bool:

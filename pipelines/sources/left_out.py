@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from pipelines.forms.media import IMAGES, MEDIA, RECORDINGS, Medium, extension, is_hidden
+from pipelines.forms.media import IMAGES, OF_MODALITY, Medium, extension, is_hidden
 from pipelines.sources.own_folders import own_folders
 from pipelines.sources.split_names import split_of
 from pipelines.storage.frames import is_frames
@@ -12,7 +12,6 @@ from pipelines.storage.listing import FileInfo
 from pipelines.storage.manifest import Manifest
 from pipelines.storage.places import Storage
 
-_MEDIA = {medium.modality: medium for medium in (*MEDIA, RECORDINGS)}
 _SHOWN = 6
 
 
@@ -73,7 +72,7 @@ def left_out(manifest: Manifest, files: Iterable[FileInfo], lists: Collection[st
     telling = {(path.rpartition("/")[0], extension(path)) for path in lists}
     used = set(manifest.table["uri"].to_pylist())
     of_frames = len(manifest) > 0 and is_frames(manifest.payload_of(0))
-    found = LeftOut(IMAGES if of_frames else _MEDIA[manifest.modality])
+    found = LeftOut(IMAGES if of_frames else OF_MODALITY[manifest.modality])
     rest = []
     for file in files:
         if of_frames and found.medium.holds(file.path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.decode.recordings import foreign
-from pipelines.forms.media import IMAGES, LISTS, RECORDINGS, VIDEOS, Medium, extension
+from pipelines.forms.media import IMAGES, LISTS, OF_MODALITY, Medium, extension
 from pipelines.generated import MAKERS
 from pipelines.sources import SOURCES, absolute_root, open_manifest, open_storage
 from pipelines.sources.look_frames import are_clips
@@ -28,7 +28,6 @@ from raytrain.errors import ConfigError, DataError
 
 KINDS = {"image": "images", "clip": "clips", "events": "recordings of events"}
 """what samples of a modality are called"""
-_MEDIA = {"image": IMAGES, "clip": VIDEOS, "events": RECORDINGS}
 _SENSOR = ("events.sensor_width", "events.sensor_height")
 _LARGEST_PX = 2**16
 
@@ -99,7 +98,7 @@ def described(root: str) -> str:
 
 def reads(modality: str) -> str:
     """Say what is read for a modality, e.g. `images (.png, ...)`."""
-    medium = _MEDIA[modality]
+    medium = OF_MODALITY[modality]
     frames = " and folders of frames" if modality == "clip" else ""
     return f"{medium.name}{frames} ({', '.join(medium.extensions)})"
 
@@ -152,7 +151,7 @@ def _prepared(manifest: Manifest) -> dict[str, Any]:
 def _own_readings(config: DataConfig, storage: Storage) -> Iterator[_Reading]:
     """Yield the settings to try on files in an order of somebody's own."""
     files = storage.all_files()
-    counts = {medium.name: len(split_by_medium(files, medium)[0]) for medium in _MEDIA.values()}
+    counts = {medium.name: len(split_by_medium(files, medium)[0]) for medium in OF_MODALITY.values()}
     if not any(counts.values()) and not any(file.path.lower().endswith(LISTS) for file in files):
         raise _nothing(config.root, files)
     paths = [file.path for file in files]
@@ -168,7 +167,7 @@ def _own_readings(config: DataConfig, storage: Storage) -> Iterator[_Reading]:
         raise _nothing(config.root, files)
     yield _Reading("auto", {})
     if sum(map(bool, counts.values())) > 1:
-        by_number: list[Medium] = sorted(_MEDIA.values(), key=lambda medium: -counts[medium.name])
+        by_number: list[Medium] = sorted(OF_MODALITY.values(), key=lambda medium: -counts[medium.name])
         for medium in by_number:
             if counts[medium.name]:
                 yield _Reading(medium.source, {"source": medium.source})
@@ -177,7 +176,7 @@ def _own_readings(config: DataConfig, storage: Storage) -> Iterator[_Reading]:
 
 
 def _nothing(root: str, files: list[FileInfo]) -> NothingReadableError:
-    kinds = "; ".join(map(reads, _MEDIA))
+    kinds = "; ".join(map(reads, OF_MODALITY))
     # Of a .txt nobody knows what it holds.
     known = foreign.by_suffix({extension(file.path) for file in files} - {".txt"})
     advice = f"; {known}" if known else ""

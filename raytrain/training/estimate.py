@@ -23,14 +23,13 @@ from raytrain.training.cluster import check_docstrings, nodes_of, this_machine
 from raytrain.training.evaluate import probe_rows
 from raytrain.training.factory import estimate_standardisers
 from raytrain.training.loop import memory_mib
-from raytrain.training.memory import check_training
+from raytrain.training.memory import BYTES_A_WEIGHT, check_training
 from raytrain.training.opening import open_data
 from raytrain.training.paths import known_device
 from raytrain.training.plan import RunSetup
 from raytrain.training.run import check_data
 
 TRAIN_PROCESSES = 5  # of a TorchTrainer besides its workers
-BYTES_PER_PARAMETER = 16  # weight, gradient, and the two of Adam
 
 
 def describe_run(config: RunConfig) -> str:
@@ -90,7 +89,7 @@ def _describe_pathway(setup: RunSetup, name: str, batch: Batch, device: Any) -> 
     kind, settings = modality_of(setup.config), setup.config.pathways[name]
     features = pathway.represent(pathway.empty)
     # What is resident grows by less where another pathway's memory is taken over.
-    held = pathway.parameters_count * BYTES_PER_PARAMETER // 2**20
+    held = pathway.parameters_count * BYTES_A_WEIGHT // 2**20
     word, axes = kind.axes[settings.cut.name]
     text = (
         f"pathway {name}: {word} {list(views.shape)} ({axes}) of {kind.words(batch.pixels)}, "
