@@ -104,3 +104,13 @@ class StopAfter:
     def __call__(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in an empty folder, and take back what a run sets in the environment."""
+    before = dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

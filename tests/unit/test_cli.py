@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +29,7 @@ SMALL = [
 DEMO = ["train", "shapes-demo", *SMALL]
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in an empty folder, and take back what a run sets in the environment."""
-    import os
-
-    before = dict(os.environ)
-    monkeypatch.chdir(tmp_path)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def images(folder: str, num_classes: int, num_images: int) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,7 @@ from raytrain.config import load_preset, preset_names, presets_taking
 from raytrain.config.flags import as_flags, differing, named_in, value_of, with_values
 from tests import places
 
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in an empty folder, and take back what a run sets in the environment."""
-    import os
-
-    before = dict(os.environ)
-    monkeypatch.chdir(tmp_path)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def inspected(capsys: pytest.CaptureFixture[str], *words: str) -> str:
