@@ -65,6 +65,14 @@ def test_where_two_orders_fit_alike_none_is_guessed() -> None:
     assert len(decode_events(npy_file(TABLE[:0]), name="a.npy")) == 0
 
 
+def test_stamps_that_fall_a_little_less_often_are_no_evidence() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 30, 300), np.sort(rng.integers(0, 30, 300)) + rng.integers(-3, 4, 300)
+    table = np.stack([one, RECORDING.y, np.abs(other), RECORDING.p], axis=1)
+    with pytest.raises(BadSample, match=r"the columns may be x, y, t, p or t, x, y, p"):
+        column_order(table, width=34, height=40)
+
+
 def test_columns_that_are_set_are_not_told_by_value() -> None:
     found = decode_events(npy_file(in_order("tyxp")), name="a.npy", columns="tyxp")
     assert same(found, RECORDING)
