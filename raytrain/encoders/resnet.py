@@ -96,7 +96,7 @@ def build_resnet(config: ResnetSettings, *, in_channels: int) -> Encoder:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if isinstance(module, Block) and config.zero_init_residual:
             nn.init.zeros_(module.norm2.weight)
-    if config.pretrained:
+    if config.pretrained and not next(encoder.parameters()).is_meta:  # there they are only counted
         load_pretrained(encoder, Path(config.pretrained))
     return encoder
 

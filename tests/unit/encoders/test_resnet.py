@@ -1,5 +1,7 @@
 """resnet18 and resnet34: published sizes, a plain forward pass, sizes of maps, weights of others."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -167,3 +169,9 @@ def test_smallest_input(size_px):
 def test_wrong_width():
     with pytest.raises(ConfigError, match="64 channels times it must be whole"):
         Resnet34Config(width=0.3)
+
+
+def test_weights_that_are_only_counted_are_not_read(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        counted = small(pretrained=str(tmp_path / "gone.safetensors"))
+    assert all(weights.is_meta for weights in counted.parameters())
