@@ -107,10 +107,15 @@ class StopAfter:
 
 
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in an empty folder, and take back what a run sets in the environment."""
+def own_environment() -> Iterator[None]:
+    """Take back what a run sets in the environment."""
     before = dict(os.environ)
-    monkeypatch.chdir(tmp_path)
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def own_folder(own_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, with an environment of one's own."""
+    monkeypatch.chdir(tmp_path)

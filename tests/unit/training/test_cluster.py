@@ -1,7 +1,5 @@
-import os
 import platform
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,7 @@ from raytrain.training import answering
 from raytrain.training.cluster import connect
 from tests.conftest import small_values
 
-
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """Take back what `connect` sets in the environment."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 def config_of(**changes: Any) -> RunConfig:
