@@ -37,7 +37,9 @@ def check_training(config: RunConfig, manifest: Manifest, nodes: Sequence[Node],
     the memory of a machine is not known. here: what is done on this machine; empty: it trains.
     """
     known = [node.memory for node in nodes if node.memory is not None]
-    free = max(known) if len(known) == len(nodes) else None
+    if len(known) < len(nodes):
+        return
+    free = max(known)
     where = f"free on the largest of {len(nodes)} machines" if len(nodes) > 1 else f"free{here}"
     _check_weights(config, free, where)
     count = -(-config.training.batch_size // config.training.workers)
@@ -45,12 +47,12 @@ def check_training(config: RunConfig, manifest: Manifest, nodes: Sequence[Node],
     _check(config, manifest, what, held=count * IN_A_STEP, free=free, where=where, advice=advice)
 
 
-def _check_weights(config: RunConfig, free: float | None, where: str) -> None:
+def _check_weights(config: RunConfig, free: float, where: str) -> None:
     for name, pathway in config.pathways.items():
         with torch.device("meta"):  # counted, not allocated
             encoder = ENCODERS[pathway.encoder.name](pathway.encoder, in_channels=1)
         held = BYTES_A_WEIGHT * sum(weights.numel() for weights in encoder.parameters())
-        if free is not None and held > free:
+        if held > free:
             raise ConfigError(
                 f"the weights of pathways.{name}.encoder take at least {held / 2**30:,.1f} GiB of memory as "
                 f"they are trained, but {free / 2**30:,.1f} GiB are {where}; lower its width"
