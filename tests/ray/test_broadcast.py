@@ -68,6 +68,8 @@ def read(tmp_path: Path) -> Iterator[Read]:
         chunks = []
         for number in numbers:
             if number == killed_at:
+                while ray.get(recorder.counts.remote())["decodes"] <= number * LENGTH:
+                    time.sleep(0.05)  # until a chunk was made ahead, which is lost with the actor
                 ray.kill(actor, no_restart=False)
             chunks.append(reader(number))
         counts, before = ray.get(recorder.counts.remote()), None
